@@ -1,1 +1,12 @@
-"""TODO."""
+"""The contracts between the services: everything that crosses a process border is declared here, and nothing else.
+
+- `topics`: one declaration per Kafka topic.
+- `messages`: the records in those topics; `signals`: what a digest tells about a recording.
+- `ids`: the deterministic ids that make every effect idempotent.
+- `reasons`: the closed enum of why something was refused or parked.
+- `projects`: projects and their versioned settings.
+- `connections`: settings of Kafka and Postgres; `environment`: how settings are read.
+- `migrations`: the database as numbered SQL files.
+
+Floor 0: imports the standard library, pydantic and orjson, and no other package of this repository.
+"""

@@ -1,0 +1,129 @@
+"""The contract between the generic fold and the logic of a stage (digest, analyze).
+
+A stage is a fold over one partition's log. The fold (`stream_processors.fold`) owns offsets, skipping, facts, expiry and
+recovery; a `SessionLogic` owns what a session's state means. Everything here is a pure function of the log: no clock, no
+I/O, no randomness, and nothing may depend on where a batch begins or ends.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from schemas.reasons import Reason
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One record of the stage's input log."""
+
+    offset: int
+    timestamp: int
+    """Broker time (LogAppendTime), epoch ms."""
+    kind: str
+    """The header `kind`."""
+    key: bytes
+    value: bytes
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A record to be sent to the same partition of `topic` (named without prefix)."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A record, or the event at `index` within it, that goes to the dead letters; its effect on the state is none."""
+
+    record: LogRecord
+    reason: Reason
+    detail: str = ""
+    index: int = -1
+
+
+class RecordRefused(Exception):
+    """The logic cannot use this record: the fold parks it with `reason`, and the state stays as it was before."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(slots=True)
+class Emitted:
+    """What a logic says while it folds: outputs in order, and parts of the record to be parked."""
+
+    outputs: list[Output] = field(default_factory=list)
+    parked: list[Parked] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """How long a session lives without traffic, ms of log time."""
+
+    gap_ms: int
+    """Inactivity after which it is closed."""
+    residue_ms: int
+    """How long a closed session stays known, so that late data continues the same life."""
+
+
+class SessionLogic(Protocol[S]):
+    """The logic of a stage; `S` is its state of one session, which it may change in place.
+
+    `moment` is the stage's clock: the watermark that the fold keeps, epoch ms of broker time, never moving back.
+    Exceptions other than RecordRefused are bugs: the fold parks the record as `engine_error` and goes on without it.
+    """
+
+    session_kinds: frozenset[str]
+    """Record kinds that belong to a session (their key names it); ticks are the fold's."""
+
+    def open(self, key: bytes, record: LogRecord) -> S:
+        """Make the state of a session whose first record this is; `apply` is called with it next."""
+
+    def apply(self, state: S, key: bytes, record: LogRecord, out: Emitted) -> None:
+        """Fold one record of the session into its state.
+
+        Raises:
+            RecordRefused: the record cannot be used.
+        """
+
+    def reopen(self, state: S, key: bytes, record: LogRecord) -> None:
+        """Prepare a closed session for the late record that `apply` is called with next."""
+
+    def wake_at(self, state: S) -> int:
+        """Return the moment at which `on_time` wants to be called; 0 for never. Asked after each change."""
+
+    def on_time(self, state: S, key: bytes, *, moment: int, offset: int, out: Emitted) -> None:
+        """Settle what is due: `moment` has passed `wake_at`; `offset` is the record that moved the clock."""
+
+    def on_close(self, state: S, key: bytes, *, moment: int, offset: int, out: Emitted) -> None:
+        """Settle everything that is open and emit the final outputs: the session has been idle for its gap."""
+
+    def on_report(self, state: S, key: bytes, *, offset: int, out: Emitted) -> None:
+        """Emit the snapshot of a session that changed since the last tick; must not change the state."""
+
+    def on_tick(self, record: LogRecord, out: Emitted) -> None:
+        """Emit what each tick record gives, whether or not it moves the clock."""
+
+    def on_refused(self, key: bytes, record: LogRecord, out: Emitted) -> None:
+        """Emit what must be sent even for a record that was parked."""
+
+    def lifetime(self, state: S) -> Lifetime:
+        """Return the session's lifetime: constant within a life."""
+
+    def weight(self, state: S) -> int:
+        """Return what a decoded state weighs in the fold's cache, in the logic's own unit (bytes or nodes)."""
+
+    def encode(self, state: S) -> bytes:
+        """Encode the state; the same state gives the same bytes in every process."""
+
+    def decode(self, data: bytes) -> S:
+        """Decode a state."""
