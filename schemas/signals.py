@@ -1,7 +1,7 @@
 """What happened in the browser, normalised: detectors see these signals whatever they came from.
 
-A digest carries signals as JSON objects `{"k": <tag>, "t": …}`; `encode` and `decode` translate. Times are event time in
-epoch milliseconds, coordinates are CSS pixels in the viewport of the top page. Fields that hold their default are left
+A digest carries signals as JSON objects `{"k": <tag>, "t": …}`; `encode` and `decode` translate. Times are event time,
+epoch milliseconds; coordinates are CSS pixels in the viewport of the top page. Fields that hold their default are left
 out on the wire.
 """
 

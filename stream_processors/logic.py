@@ -1,8 +1,8 @@
 """The contract between the generic fold and the logic of a stage (digest, analyze).
 
-A stage is a fold over one partition's log. The fold (`stream_processors.fold`) owns offsets, skipping, facts, expiry and
-recovery; a `SessionLogic` owns what a session's state means. Everything here is a pure function of the log: no clock, no
-I/O, no randomness, and nothing may depend on where a batch begins or ends.
+A stage is a fold over one partition's log. The fold (`stream_processors.fold`) owns offsets, skipping, facts, expiry
+and recovery; a `SessionLogic` owns what a session's state means. Everything here is a pure function of the log: no
+clock, no I/O, no randomness, and nothing may depend on where a batch begins or ends.
 """
 
 from collections.abc import Sequence
@@ -83,7 +83,27 @@ class SessionLogic(Protocol[S]):
     """
 
     session_kinds: frozenset[str]
-    """Record kinds that belong to a session (their key names it); ticks are the fold's."""
+    """Record kinds that belong to a session: their key names it."""
+
+    tick_kinds: frozenset[str]
+    """Record kinds that belong to no session: they may move the clock, and changed sessions are reported at each."""
+
+    def clock(self, record: LogRecord) -> int:
+        """Return the moment that a tick record shows, epoch ms; 0 if it moves no clock.
+
+        Raises:
+            RecordRefused: the tick cannot be read.
+        """
+
+    def source(self, record: LogRecord) -> int | None:
+        """Return the offset in the upstream log that the record stands for; None if it has no upstream.
+
+        A record at or below the highest source seen is skipped; one beyond the next is ignored, because its sender will
+        send again in order.
+
+        Raises:
+            RecordRefused: the record cannot be read.
+        """
 
     def open(self, key: bytes, record: LogRecord) -> S:
         """Make the state of a session whose first record this is; `apply` is called with it next."""
