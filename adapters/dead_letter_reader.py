@@ -1,0 +1,155 @@
+"""Read what was parked: bounded, without a consumer group, for `traceflow dead-letters list|show`."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+
+from adapters.kafka_consumer import headers_of
+from schemas import topics
+from schemas.connections import KafkaSettings
+from schemas.ids import parse_session_key
+from schemas.messages import DeadLetter, MalformedRecord, parse_dead_letter_headers
+
+READ_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLetter:
+    """A dead letter as it lies in the topic; `partition` and `offset` name it there, `letter` its origin."""
+
+    partition: int
+    offset: int
+    letter: DeadLetter
+    project_id: str
+    """Empty if the record's key is no session key."""
+    session_id: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+    """The original ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class LetterFilter:
+    """Which letters to show: None matches everything; times are epoch ms of parking, `since` included."""
+
+    stage: str | None = None
+    reason: str | None = None
+    project_id: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+    def matches(self, stored: StoredLetter) -> bool:
+        """Tell whether the letter is asked for."""
+        letter = stored.letter
+        return (
+            self.stage in (None, letter.stage)
+            and self.reason in (None, letter.reason)
+            and self.project_id in (None, stored.project_id)
+            and (self.since is None or letter.at >= self.since)
+            and (self.until is None or letter.at < self.until)
+        )
+
+
+def read_dead_letters(kafka: KafkaSettings, *, prefix: str, wanted: LetterFilter) -> Iterator[StoredLetter]:
+    """Yield the matching letters, partition by partition in log order, up to the end as it was at the start.
+
+    Bounded: what is parked meanwhile is not followed. No group is joined and nothing is committed.
+
+    Raises:
+        TimeoutError: the broker gave nothing for `READ_TIMEOUT_S`.
+    """
+    topic = topics.DEAD_LETTERS.full_name(prefix)
+    consumer = Consumer(_reader_configuration(kafka))
+    try:
+        ends = _ends(consumer, topic)
+        consumer.assign(_starts(consumer, topic, list(ends), since=wanted.since))
+        while ends:
+            message = consumer.poll(READ_TIMEOUT_S)
+            if message is None:
+                raise TimeoutError(f"no answer from {kafka.bootstrap} for {READ_TIMEOUT_S:.0f} s")
+            partition, finished = _position(message)
+            if not message.error() and (stored := _stored(message)) and wanted.matches(stored):
+                yield stored
+            if finished >= ends.get(partition, 0):
+                ends.pop(partition, None)
+    finally:
+        consumer.close()
+
+
+def show_dead_letter(kafka: KafkaSettings, *, prefix: str, partition: int, offset: int) -> StoredLetter | None:
+    """Return the letter at a place of the dead-letters topic; None if there is none."""
+    topic = topics.DEAD_LETTERS.full_name(prefix)
+    consumer = Consumer(_reader_configuration(kafka))
+    try:
+        end = _ends(consumer, topic).get(partition, 0)
+        if not 0 <= offset < end:
+            return None
+        consumer.assign([TopicPartition(topic, partition, offset)])
+        message = consumer.poll(READ_TIMEOUT_S)
+        found = message is not None and not message.error() and message.offset() == offset
+        return _stored(message) if message is not None and found else None
+    finally:
+        consumer.close()
+
+
+def _reader_configuration(kafka: KafkaSettings) -> dict[str, object]:
+    return kafka.librdkafka() | {
+        "group.id": "traceflow-dead-letters",  # librdkafka wants a name; no group is joined
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+        "enable.partition.eof": True,  # offsets have gaps: the end is an event, not a number that is reached
+        "isolation.level": "read_committed",
+    }
+
+
+def _ends(consumer: Consumer, topic: str) -> dict[int, int]:
+    metadata = consumer.list_topics(topic, timeout=READ_TIMEOUT_S).topics[topic]
+    if metadata.error is not None:
+        raise KafkaException(metadata.error)
+    ends = {}
+    for partition in metadata.partitions:
+        watermarks = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=READ_TIMEOUT_S)
+        if watermarks is not None and watermarks[1] > watermarks[0]:
+            ends[partition] = watermarks[1]
+    return ends
+
+
+def _starts(consumer: Consumer, topic: str, partitions: list[int], *, since: int | None) -> list[TopicPartition]:
+    if since is None:
+        return [TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions]
+    # A letter is appended after it was stamped, so none of those asked for lies before this.
+    asked = [TopicPartition(topic, partition, since) for partition in partitions]
+    return list(consumer.offsets_for_times(asked, timeout=READ_TIMEOUT_S))
+
+
+def _position(message: Message) -> tuple[int, int]:
+    """Return the partition and the offset up to which it has been read."""
+    partition, offset = message.partition(), message.offset()
+    if partition is None or offset is None:
+        raise KafkaException(message.error())
+    return partition, offset if message.error() else offset + 1
+
+
+def _stored(message: Message) -> StoredLetter | None:
+    """Decode a record of the topic; None for one that is no dead letter."""
+    try:
+        letter, original = parse_dead_letter_headers(headers_of(message))
+    except MalformedRecord:
+        return None
+    key = message.key()
+    try:
+        project_id, session_id = parse_session_key(key or b"")
+    except ValueError:
+        project_id = session_id = ""
+    return StoredLetter(
+        partition=message.partition() or 0,
+        offset=message.offset() or 0,
+        letter=letter,
+        project_id=project_id,
+        session_id=session_id,
+        key=key,
+        value=message.value(),
+        headers=original,
+    )

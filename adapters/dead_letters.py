@@ -1,0 +1,175 @@
+"""Park what cannot be processed, and know when to stop parking.
+
+Theory. A stage that meets a record it cannot use has three choices: stop, drop it, or park it with its reason. Parking
+is right for one bad record and wrong for a bad deployment, which would empty a topic into the dead letters. So parking
+has a limit, and the limit knows blame: what a client sent wrong says nothing about us and never stops a stage; what is
+our fault stops it at more than 1 % of the records or at 100 in a row.
+
+A dead letter is the original key, value and headers with `dl_*` headers before them, so that it can be sent again as
+it was. It is written before the stage commits its offset, and therefore at least once: its identity is
+(topic, partition, offset, stage, index), and ids make a second processing harmless.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Protocol
+
+from confluent_kafka import KafkaException, Producer
+
+from schemas import topics
+from schemas.connections import KafkaSettings
+from schemas.messages import DeadLetter, dead_letter_headers
+from schemas.reasons import Blame, Reason
+
+MAX_DETAIL_CHARACTERS = 2_000
+FLUSH_TIMEOUT_S = 15.0
+
+WINDOW = 200_000
+"""Records after which counts are halved: about a minute of a busy partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedRecord:
+    """A record as it was read, and why it is parked; `index` is the event within it, -1 for the whole record."""
+
+    reason: Reason
+    topic: str
+    """Without the deployment's prefix."""
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+    index: int = -1
+    detail: str = ""
+    """What exactly; never a key of a project or an IP address."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterCounts:
+    """What a stage has seen lately: records in all, those parked by our fault, and those of them at the end in a row.
+
+    Counts fade: beyond `WINDOW` both are halved, so that a bad hour is not hidden by a good month.
+    """
+
+    records: int = 0
+    ours: int = 0
+    ours_in_a_row: int = 0
+    latest: Reason | None = None
+    """The latest reason that was our fault."""
+
+    def passed(self, count: int = 1) -> "DeadLetterCounts":
+        """Return the counts after `count` records that were processed."""
+        if not count:
+            return self
+        return self._faded(records=self.records + count, ours=self.ours, ours_in_a_row=0, latest=self.latest)
+
+    def parked(self, reason: Reason) -> "DeadLetterCounts":
+        """Return the counts after a parked record; one of the client's blame counts as processed."""
+        if reason.blame is not Blame.OURS:
+            return self.passed()
+        return self._faded(
+            records=self.records + 1, ours=self.ours + 1, ours_in_a_row=self.ours_in_a_row + 1, latest=reason
+        )
+
+    @staticmethod
+    def _faded(*, records: int, ours: int, ours_in_a_row: int, latest: Reason | None) -> "DeadLetterCounts":
+        while records > WINDOW:
+            records, ours = records // 2, ours // 2
+        return DeadLetterCounts(records, ours, ours_in_a_row, latest)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterLimit:
+    """When parking has to stop, given the counts: decide before the letters are written and the offset is committed."""
+
+    max_share: float = 0.01
+    max_in_a_row: int = 100
+    min_sample: int = 1_000
+    """Below this many records the share says nothing: one bad record of ten is not a bad deployment."""
+
+    def exceeded(self, counts: DeadLetterCounts) -> str | None:
+        """Return why the stage has to stop, or None."""
+        if counts.ours_in_a_row >= self.max_in_a_row:
+            return f"{counts.ours_in_a_row} records in a row had to be parked as {counts.latest}"
+        if counts.records >= self.min_sample and counts.ours > self.max_share * counts.records:
+            return f"{counts.ours} of the last {counts.records} records had to be parked, latest as {counts.latest}"
+        return None
+
+
+class DeadLettersUnavailable(Exception):
+    """The dead letters could not be written durably: transient, so do not commit, and try the batch again."""
+
+
+class LetterProducer(Protocol):
+    """The part of confluent-kafka's Producer that parking needs."""
+
+    def produce(self, topic: str, value: bytes | None, key: bytes | None, **kwargs: object) -> None:
+        """Queue a record."""
+
+    def flush(self, timeout: float) -> int:
+        """Wait for the queued records and return how many are left."""
+
+
+def dead_letter_producer(kafka: KafkaSettings) -> Producer:
+    """Build the producer of a dead-letter writer: idempotent, acknowledged by all replicas."""
+    return Producer(
+        kafka.librdkafka()
+        | {
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",  # as every producer here: a letter lies in its session's partition
+            "compression.type": "zstd",
+            "linger.ms": 0,  # a writer flushes at once: waiting for company only adds latency
+            "message.max.bytes": topics.DEAD_LETTERS.max_message_bytes,
+            "delivery.timeout.ms": int(FLUSH_TIMEOUT_S * 1000),
+        }
+    )
+
+
+class DeadLetterWriter:
+    """Writes dead letters of one stage, durably before `park` returns. Used from one thread."""
+
+    def __init__(self, producer: LetterProducer, *, prefix: str, stage: str) -> None:
+        self._producer = producer
+        self._topic = topics.DEAD_LETTERS.full_name(prefix)
+        self._stage = stage
+        self._version = version("traceflow")
+
+    def park(self, parked: Iterable[ParkedRecord]) -> None:
+        """Write the letters and wait until all of them are acknowledged.
+
+        Raises:
+            DeadLettersUnavailable: some were not; which ones is unknown, and writing all of them again is harmless.
+        """
+        failures: list[str] = []
+
+        def delivered(error: object, _message: object) -> None:
+            if error is not None:
+                failures.append(str(error))
+
+        try:
+            for record in parked:
+                self._producer.produce(
+                    self._topic, record.value, record.key, headers=self._headers(record), on_delivery=delivered
+                )
+            left = self._producer.flush(FLUSH_TIMEOUT_S)
+        except (BufferError, KafkaException) as error:
+            raise DeadLettersUnavailable(f"dead letters cannot be queued: {error}") from error
+        if left or failures:
+            raise DeadLettersUnavailable(f"{left + len(failures)} dead letters not acknowledged: {failures[:1]}")
+
+    def _headers(self, record: ParkedRecord) -> list[tuple[str, bytes]]:
+        letter = DeadLetter(
+            reason=record.reason,
+            stage=self._stage,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            index=record.index,
+            detail=record.detail[:MAX_DETAIL_CHARACTERS],
+            at=time.time_ns() // 1_000_000,
+            version=self._version,
+        )
+        return [*dead_letter_headers(letter), *record.headers]
