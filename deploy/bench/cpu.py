@@ -1,0 +1,81 @@
+"""CPU seconds and resident memory of processes, read from /proc: what a benchmark can trust on a shared machine."""
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICK = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def process_tree(pid: int) -> list[int]:
+    """Return a process and its living descendants."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found, todo = [], [pid]
+    while todo:
+        current = todo.pop()
+        found.append(current)
+        todo += children.get(current, [])
+    return found
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """Return user and system time of the processes, and of their children that ended, seconds."""
+    total = 0
+    for pid in pids:
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        total += sum(int(field) for field in fields[11:15])
+    return total / _TICK
+
+
+def resident_bytes(pids: Iterable[int]) -> int:
+    """Return the resident memory of the processes; shared pages count in each."""
+    total = 0
+    for pid in pids:
+        try:
+            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+        except OSError:
+            continue
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a measured stretch took."""
+
+    wall_s: float
+    cpu_s: Mapping[str, float]
+    """By the name given to each process tree."""
+
+
+class Stopwatch:
+    """Measures wall time and the CPU seconds of named process trees between `start` and `stop`."""
+
+    def __init__(self, trees: Mapping[str, int]) -> None:
+        self._trees = dict(trees)
+        self._began = 0.0
+        self._cpu: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Begin the stretch."""
+        self._cpu = self._now()
+        self._began = time.monotonic()
+
+    def stop(self) -> Usage:
+        """End the stretch."""
+        wall = time.monotonic() - self._began
+        return Usage(wall, {name: total - self._cpu.get(name, 0.0) for name, total in self._now().items()})
+
+    def _now(self) -> dict[str, float]:
+        return {name: cpu_seconds(process_tree(pid)) for name, pid in self._trees.items()}
