@@ -11,13 +11,14 @@ it was. It is written before the stage commits its offset, and therefore at leas
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Protocol
+from typing import Any, Protocol
 
 from confluent_kafka import KafkaException, Producer
 
+from adapters.kafka_producer import producer_config
 from schemas import topics
 from schemas.connections import KafkaSettings
 from schemas.messages import DeadLetter, dead_letter_headers
@@ -106,33 +107,31 @@ class DeadLettersUnavailable(Exception):
 class LetterProducer(Protocol):
     """The part of confluent-kafka's Producer that parking needs."""
 
-    def produce(self, topic: str, value: bytes | None, key: bytes | None, **kwargs: object) -> None:
+    def produce(self, *args: Any, **kwargs: Any) -> None:
         """Queue a record."""
 
     def flush(self, timeout: float) -> int:
         """Wait for the queued records and return how many are left."""
 
+    def purge(self, *args: Any, **kwargs: Any) -> None:
+        """Drop what is queued."""
+
 
 def dead_letter_producer(kafka: KafkaSettings) -> Producer:
-    """Build the producer of a dead-letter writer: idempotent, acknowledged by all replicas."""
-    return Producer(
-        kafka.librdkafka()
-        | {
-            "enable.idempotence": True,
-            "partitioner": "murmur2_random",  # as every producer here: a letter lies in its session's partition
-            "compression.type": "zstd",
-            "linger.ms": 0,  # a writer flushes at once: waiting for company only adds latency
-            "message.max.bytes": topics.DEAD_LETTERS.max_message_bytes,
-            "delivery.timeout.ms": int(FLUSH_TIMEOUT_S * 1000),
-        }
-    )
+    """Build the producer of a dead-letter writer: nothing waits for company, because every batch is flushed."""
+    return Producer(producer_config(kafka, linger_ms=0, message_timeout_ms=int(FLUSH_TIMEOUT_S * 1000)))
 
 
 class DeadLetterWriter:
-    """Writes dead letters of one stage, durably before `park` returns. Used from one thread."""
+    """Writes dead letters of one stage, durably before `park` returns. Used from one thread.
 
-    def __init__(self, producer: LetterProducer, *, prefix: str, stage: str) -> None:
-        self._producer = producer
+    The producer is built when the first letter comes, and anew after a failure: parking is rare, and librdkafka's
+    idempotent producer does not survive every error.
+    """
+
+    def __init__(self, build: Callable[[], LetterProducer], *, prefix: str, stage: str) -> None:
+        self._build = build
+        self._producer: LetterProducer | None = None
         self._topic = topics.DEAD_LETTERS.full_name(prefix)
         self._stage = stage
         self._version = version("traceflow")
@@ -143,6 +142,10 @@ class DeadLetterWriter:
         Raises:
             DeadLettersUnavailable: some were not; which ones is unknown, and writing all of them again is harmless.
         """
+        letters = list(parked)
+        if not letters:
+            return
+        producer = self._producer = self._producer or self._build()
         failures: list[str] = []
 
         def delivered(error: object, _message: object) -> None:
@@ -150,15 +153,21 @@ class DeadLetterWriter:
                 failures.append(str(error))
 
         try:
-            for record in parked:
-                self._producer.produce(
+            for record in letters:
+                producer.produce(
                     self._topic, record.value, record.key, headers=self._headers(record), on_delivery=delivered
                 )
-            left = self._producer.flush(FLUSH_TIMEOUT_S)
+            left = producer.flush(FLUSH_TIMEOUT_S)
         except (BufferError, KafkaException) as error:
+            self._discard(producer)
             raise DeadLettersUnavailable(f"dead letters cannot be queued: {error}") from error
         if left or failures:
+            self._discard(producer)
             raise DeadLettersUnavailable(f"{left + len(failures)} dead letters not acknowledged: {failures[:1]}")
+
+    def _discard(self, producer: LetterProducer) -> None:
+        producer.purge(blocking=False)
+        self._producer = None
 
     def _headers(self, record: ParkedRecord) -> list[tuple[str, bytes]]:
         letter = DeadLetter(

@@ -75,6 +75,9 @@ class FakeProducer:
     def flush(self, timeout: float) -> int:  # noqa: ARG002 — the producer's signature
         return self.left
 
+    def purge(self, *_args: Any, **_kwargs: Any) -> None:
+        self.sent.clear()
+
 
 RECORD = ParkedRecord(
     reason=Reason.ROW_REFUSED,
@@ -91,7 +94,7 @@ RECORD = ParkedRecord(
 
 def test_a_letter_holds_the_original_bytes_and_where_they_came_from() -> None:
     producer = FakeProducer()
-    DeadLetterWriter(producer, prefix="t.", stage="sink-events").park([RECORD])
+    DeadLetterWriter(lambda: producer, prefix="t.", stage="sink-events").park([RECORD])
     [(topic, value, key, headers)] = producer.sent
     letter, original = parse_dead_letter_headers(headers)
     assert (topic, value, key, original) == ("t.dead_letters", b"{}", b"p/s", [("kind", b"events")])
@@ -110,7 +113,7 @@ def test_a_letter_holds_the_original_bytes_and_where_they_came_from() -> None:
 @pytest.mark.parametrize("producer", [FakeProducer(left=1), FakeProducer(error="timed out")])
 def test_a_letter_that_is_not_acknowledged_is_an_error(producer: FakeProducer) -> None:
     with pytest.raises(DeadLettersUnavailable, match="1 dead letters not acknowledged"):
-        DeadLetterWriter(producer, prefix="t.", stage="sink-events").park([RECORD])
+        DeadLetterWriter(lambda: producer, prefix="t.", stage="sink-events").park([RECORD])
 
 
 STORED = StoredLetter(
@@ -139,3 +142,17 @@ STORED = StoredLetter(
 )
 def test_letters_are_found_by_stage_reason_project_and_time(wanted: LetterFilter, shown: bool) -> None:
     assert wanted.matches(STORED) is shown
+
+
+def test_after_a_failure_letters_go_through_a_new_producer() -> None:
+    producers = [FakeProducer(left=1), FakeProducer()]
+    building = iter(producers)
+    writer = DeadLetterWriter(lambda: next(building), prefix="t.", stage="sink-events")
+    with pytest.raises(DeadLettersUnavailable):
+        writer.park([RECORD])
+    writer.park([RECORD])
+    assert [len(producer.sent) for producer in producers] == [0, 1]
+
+
+def test_no_letters_need_no_producer() -> None:
+    DeadLetterWriter(lambda: pytest.fail("built"), prefix="t.", stage="sink-events").park([])
