@@ -28,6 +28,8 @@ class ChangeKind(StrEnum):
     NETWORK = "network"
     WINDOW = "window"
     CUSTOM = "custom"
+    GAP = "gap"
+    """Part of the recording is missing here: whatever happened meanwhile may have been the answer."""
 
 
 class NotJudged(StrEnum):
@@ -75,6 +77,10 @@ class Click:
     page_url: str = ""
     not_judged: NotJudged | None = None
     press: bool = False
+    """Then `t` is the pointer-down."""
+    down: int = 0
+    """Event time of the click's own pointer-down, 0 if none was seen: a pause between clicks ends there, and from there
+    on a change can be the answer."""
     event_id: str = ""
     """The row of a click known from a structured event."""
 
@@ -93,7 +99,9 @@ class PointerDown:
 class Change:
     """Something in the page changed, or left it: it may answer a click.
 
-    A digest sends only changes that lie near a click, and of those the first of each kind and place.
+    A digest sends only changes that lie near a click (from shortly before its pointer-down), and of those the first of
+    each place since that pointer-down: what the eye cannot see (the same text written again) and what moves no focus
+    away from the click is left out. A scroll counts at most 300 ms after a click, a selection 600 ms.
     """
 
     tag: ClassVar[str] = "change"
@@ -101,8 +109,16 @@ class Change:
     what: ChangeKind = ChangeKind.DOM
     window: str = ""
     node: int = 0
+    place: str = ""
+    """What of the node changed: an attribute's name, `#text`, or empty for its list of children."""
     background: bool = False
     """The same place also changes while nobody does anything: no answer."""
+    lone: bool = False
+    """Nodes were only taken away, none of them around the click's target, and nothing else changed at that moment: later
+    than 400 ms after a click it is no answer (a toast that goes)."""
+    undoes: int = 0
+    """Event time of the change at the same node and place that this one takes back so soon that it was a mere effect of
+    pressing: then neither of the two is an answer."""
 
 
 @dataclass(frozen=True, slots=True)
