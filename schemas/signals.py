@@ -114,8 +114,8 @@ class Change:
     background: bool = False
     """The same place also changes while nobody does anything: no answer."""
     lone: bool = False
-    """Nodes were only taken away, none of them around the click's target, and nothing else changed at that moment: later
-    than 400 ms after a click it is no answer (a toast that goes)."""
+    """Nodes were only taken away, none of them around the click's target, and nothing else changed at that moment:
+    later than 400 ms after a click it is no answer (a toast that goes)."""
     undoes: int = 0
     """Event time of the change at the same node and place that this one takes back so soon that it was a mere effect of
     pressing: then neither of the two is an answer."""
