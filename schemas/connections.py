@@ -35,6 +35,7 @@ class LogSettings(Settings):
     topic_prefix: str = Field(default="traceflow.", pattern=r"^[A-Za-z0-9._-]{0,100}$")
     partitions: int = Field(default=12, ge=1, le=1000, description="the same for every topic: co-partitioned")
     admin_port: int = Field(default=0, ge=0, le=65535, description="metrics and health; 0 serves none")
+    admin_host: str = Field(default="127.0.0.1", description="0.0.0.0 where probes come from outside")
     log_format: Literal["text", "json"] = "text"
 
 

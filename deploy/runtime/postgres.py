@@ -106,7 +106,7 @@ def _probe(directory: Path) -> Binaries | None:
     if not (directory / "initdb").exists():
         return None
     try:
-        command = [directory / "postgres", "--version"]
+        command = [str(directory / "postgres"), "--version"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
@@ -221,12 +221,13 @@ class PostgresServer:
         for folder in (self.directory, self.socket_directory):
             self._own(folder)
         stamp = self.directory / "PG_VERSION"
-        if stamp.exists() and stamp.read_text().strip() != str(self.binaries.version):
+        made_by = stamp.read_text().strip() if stamp.exists() else None
+        if made_by is not None and made_by != str(self.binaries.version):
             raise RuntimeFailure(
-                f"{self.directory} was made by PostgreSQL {stamp.read_text().strip()}, this is {self.binaries.version}: "
+                f"{self.directory} was made by PostgreSQL {made_by}, this is {self.binaries.version}: "
                 "put that version first on PATH, or use another data directory"
             )
-        if not stamp.exists():
+        if made_by is None:
             self._make_cluster()
 
     def _own(self, folder: Path) -> None:

@@ -4,6 +4,7 @@ Each child leads its own session, so a Ctrl-C in the terminal reaches only the s
 ended at once. The parent-death signal is tied to the thread that starts the child: start children from the main thread.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -55,18 +56,14 @@ class Program:
         """Ask it to stop, wait, and end its whole group when the deadline has passed."""
         if process.poll() is None:
             process.send_signal(self.stop_signal)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(self.stop_deadline_s)
-            except subprocess.TimeoutExpired:
-                pass
         kill_group(process.pid)
         process.wait()
 
 
 def kill_group(pid: int) -> None:
     """SIGKILL whatever is left of a child's process group."""
-    try:
+    # gone, or (macOS) only zombies are left
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        # gone, or (macOS) only zombies are left
-        pass

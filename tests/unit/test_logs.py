@@ -1,0 +1,80 @@
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from adapters import logs
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def written(log_format: str, **fields: object) -> str:
+    stream = io.StringIO()
+    logs.configure("sink", log_format="json" if log_format == "json" else "text", stream=stream)
+    structlog.get_logger().info("batch_stored", **fields)
+    return stream.getvalue()
+
+
+def test_a_json_line_holds_event_service_level_and_fields() -> None:
+    line = json.loads(written("json", rows=3))
+    assert {**line, "timestamp": ""} == {
+        "event": "batch_stored",
+        "service": "sink",
+        "level": "info",
+        "rows": 3,
+        "timestamp": "",
+    }
+
+
+def test_a_text_line_is_logfmt_in_a_fixed_order() -> None:
+    time, _, rest = written("text", rows=3, why="a b").partition(" ")
+    assert time.startswith("timestamp=")
+    assert rest == 'level=info service=sink event=batch_stored rows=3 why="a b"\n'
+
+
+def test_lines_of_libraries_have_the_same_shape() -> None:
+    stream = io.StringIO()
+    logs.configure("gateway", log_format="json", stream=stream)
+    logging.getLogger("library").warning("lost %s", "it")
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["service"], line["level"]) == ("lost it", "gateway", "warning")
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_no_key_password_or_payload_is_ever_written(log_format: str) -> None:
+    line = written(
+        log_format,
+        project_key="tfk_s3cret",
+        password="s3cret",
+        url="postgresql://u:s3cret@h/d",
+        error="cannot use tfk_s3cret",
+        body="s3cret",
+        raw=b"s3cret",
+    )
+    assert "s3cret" not in line
+    assert "postgresql://u:***@h/d" in line
+
+
+def test_a_traceback_is_one_line() -> None:
+    stream = io.StringIO()
+    logs.configure("sink", log_format="text", stream=stream)
+    try:
+        raise ValueError("no")
+    except ValueError:
+        structlog.get_logger().exception("failed")
+    assert stream.getvalue().count("\n") == 1
+    assert "ValueError: no" in stream.getvalue()
+
+
+def test_a_long_field_is_cut() -> None:
+    assert len(json.loads(written("json", text="x" * 5000))["text"]) == 2001
