@@ -24,6 +24,8 @@ class Reason(StrEnum):
     ORIGIN_NOT_ALLOWED = "origin_not_allowed"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    HTTP_MALFORMED = "http_malformed"
+    HEADERS_TOO_LARGE = "headers_too_large"
     REQUEST_TIMEOUT = "request_timeout"
     BODY_TOO_LARGE = "body_too_large"
     BODY_INFLATED_TOO_LARGE = "body_inflated_too_large"
@@ -38,7 +40,9 @@ class Reason(StrEnum):
     QUOTA_LIMITED = "quota_limited"
     KAFKA_UNAVAILABLE = "kafka_unavailable"
     PROJECTS_UNAVAILABLE = "projects_unavailable"
+    OVERLOADED = "overloaded"
     SHUTTING_DOWN = "shutting_down"
+    INTERNAL_ERROR = "internal_error"
     # one event is refused by the gateway; its neighbours are kept
     EVENT_SHAPE_WRONG = "event_shape_wrong"
     EVENT_TYPE_MISSING = "event_type_missing"
@@ -83,6 +87,8 @@ _TABLE: dict[Reason, tuple[Blame, int | None, str]] = {
     Reason.ORIGIN_NOT_ALLOWED: (_C, 403, "the page's origin is not on the project's list"),
     Reason.NOT_FOUND: (_C, 404, "no such path; see /openapi.json"),
     Reason.METHOD_NOT_ALLOWED: (_C, 405, "the path exists, the method does not"),
+    Reason.HTTP_MALFORMED: (_C, 400, "the request is not valid HTTP/1.1"),
+    Reason.HEADERS_TOO_LARGE: (_C, 431, "request line and headers are larger than the limit"),
     Reason.REQUEST_TIMEOUT: (_C, 408, "headers or body came too slowly"),
     Reason.BODY_TOO_LARGE: (_C, 413, "the body is larger than the limit"),
     Reason.BODY_INFLATED_TOO_LARGE: (_C, 413, "the body is larger than the limit once inflated"),
@@ -101,12 +107,14 @@ _TABLE: dict[Reason, tuple[Blame, int | None, str]] = {
     Reason.QUOTA_LIMITED: (_C, 202, "the project is over its quota; nothing was stored"),
     Reason.KAFKA_UNAVAILABLE: (_T, 503, "the log cannot take events now; retry after Retry-After"),
     Reason.PROJECTS_UNAVAILABLE: (_T, 503, "projects cannot be looked up now; retry after Retry-After"),
+    Reason.OVERLOADED: (_T, 503, "this gateway holds as much as it may; retry after Retry-After"),
     Reason.SHUTTING_DOWN: (_T, 503, "this gateway is stopping; retry"),
+    Reason.INTERNAL_ERROR: (_O, 500, "the gateway failed on this request; its log has the cause"),
     Reason.EVENT_SHAPE_WRONG: (_C, None, "the event is not a JSON object"),
     Reason.EVENT_TYPE_MISSING: (_C, None, "event_type is missing or empty"),
     Reason.EVENT_TYPE_RESERVED: (_C, None, "event_type is the name of a finding, which only TraceFlow makes"),
     Reason.EVENT_FIELD_INVALID: (_C, None, "a field has the wrong type or a value out of range"),
-    Reason.EVENT_TOO_LARGE: (_C, None, "the event alone is larger than a record may be"),
+    Reason.EVENT_TOO_LARGE: (_C, None, "the event, or its metadata, is larger than the limit"),
     Reason.CHUNK_MALFORMED: (_C, None, "the recording chunk cannot be inflated or is not JSON"),
     Reason.CHUNK_TOO_LARGE: (_C, None, "the recording chunk is larger than the limit once inflated"),
     Reason.CHUNK_NOT_RRWEB: (_C, None, "the recording chunk is not an array of rrweb events"),
