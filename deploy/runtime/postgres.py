@@ -274,7 +274,9 @@ class PostgresServer:
             "--data-checksums",
             "--no-instructions",
         )
-        program = Program(name="initdb", argv=(*argv, *options), environ=self._environ({}), user=self._user)
+        program = Program(
+            name="initdb", argv=(*argv, *options), environ=self._environ({}), user=self._user, directory="/"
+        )
         process = program.start(subprocess.PIPE)
         output, _ = process.communicate(timeout=120)
         if process.returncode == 0:
@@ -295,6 +297,7 @@ class PostgresServer:
             stop_signal=signal.SIGINT,
             orphan_signal=signal.SIGINT,
             stop_deadline_s=30,
+            directory="/",
         )
 
     @property

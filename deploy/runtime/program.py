@@ -34,6 +34,8 @@ class Program:
     orphan_signal: signal.Signals = signal.SIGKILL
     """What the kernel sends when the supervisor is gone: nothing here needs a goodbye to stay correct."""
     stop_deadline_s: float = 15.0
+    directory: str | None = None
+    """Its working directory; None is ours, so that relative paths in settings mean the same."""
 
     def leashed(self) -> list[str]:
         """Return the argument list that ties the program to this process."""
@@ -45,7 +47,7 @@ class Program:
         return subprocess.Popen(
             self.leashed(),
             env=dict(self.environ),
-            cwd="/",
+            cwd=self.directory,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
