@@ -1,0 +1,10 @@
+"""The detectors: one module a finding, its theory first; pure, floor 1.
+
+- `detector`: the contract; `verdict`: what a detector says; `thresholds`: how its numbers are declared and overridden;
+- `rage_click`, `dead_click`, `error_click`: three rules that `clicks` runs over the shared memory of `click_memory`;
+- `error` (with `fingerprint`), `slow_load`, `form_abandonment`, `quick_back`: rules with a memory of their own;
+- `panel`: all of them for one project's configuration.
+
+A new detector is a module here, a line in `panel`, a field of `DetectorConfig` in `stream_processors.analyze.config`
+and, for a new kind of finding, a weight in `stream_processors.analyze.score`.
+"""

@@ -1,0 +1,277 @@
+"""What the click detectors remember of a session: the recent clicks, and the marks that may answer them.
+
+Clicks, marks and errors lie in order of event time, whatever order they came in, so that a click is judged by what
+happened around it. Three things keep the memory small:
+
+- what lies `KEEP_MS` of event time back, and belongs to no open click, is forgotten when clicks are settled;
+- a settled click keeps its time, place and flags only;
+- each list has a bound; the oldest entry goes first.
+
+`forgotten` is the event time up to which marks or clicks were given up. A click whose window reaches back beyond it
+cannot be judged, for its answer may be among them: it is let go as unknown.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from operator import itemgetter
+from typing import Any, Final
+
+from schemas.signals import Element
+
+KEEP_MS = 120_000
+"""Recorders flush at most each minute: a recorded click still finds the structured events of its time."""
+
+LOOK_BACK_MS = 2_000
+"""How far before a click anything matters to it: a long press, or the click before it in a burst."""
+
+MAX_CLICKS = 128
+"""A person makes about 60 clicks in KEEP_MS at most; a row takes 50 bytes once settled, 300 before."""
+
+MAX_MARKS = 400
+"""A digest sends about five marks a click; a row takes 22 bytes."""
+
+MAX_ERRORS = 32
+"""Errors that may still belong to a click; a row takes up to 350 bytes."""
+
+MAX_IDLE = 32
+"""Fingerprints of errors that come by themselves."""
+
+MAX_WINDOWS = 16
+"""Tabs of one session with a name of their own; further ones share the last."""
+
+TWIN_MS = 50
+TWIN_PX = 5
+"""A click told by SDK and recording, or by a label and its input, comes at one place within so much time."""
+
+
+class What:
+    """What a mark stands for: plain numbers, because rows are JSON and are compared by the hundred."""
+
+    EFFECT: Final = 0
+    """A change that the user sees."""
+    UNSEEN: Final = 1
+    """An answer that is not seen itself: a request that starts, another tab shown, an event of the application."""
+    SCROLL: Final = 2
+    SELECTION: Final = 3
+    FOCUS: Final = 4
+    NAVIGATION: Final = 5
+    DOWN: Final = 6
+    """A pointer went down."""
+    UNKNOWN: Final = 7
+    """The page was left or hidden, or part of the recording is missing: an answer would not have been seen."""
+    LONE: Final = 8
+    """Something was only taken away: soon after a click an effect, later a toast that goes."""
+    UNDONE: Final = 9
+    """The effect of the same time, window and place was taken back at once, so it is none."""
+
+
+class Flag:
+    """What is known of a click, and what became of it: bits of a plain number."""
+
+    STRUCTURED: Final = 1
+    ENTRY: Final = 2
+    """Text is typed or chosen there: clicking often is no rage, and nothing need happen."""
+    UNJUDGED: Final = 4
+    """Its effect is not to be seen in the page."""
+    KEYBOARD: Final = 8
+    """Made by a key: it has no place."""
+    SETTLED: Final = 16
+    RAGED: Final = 32
+    """Its burst has been reported."""
+    DEAD: Final = 64
+    ERRED: Final = 128
+
+
+Row = list[Any]
+"""A click: t, x, y, window, node, flags, lead, due, details. `lead` is how long before `t` the pointer went down, -1 if
+unknown; once the click is settled, `due` is 0 and the details (the element's six fields and page_url) are gone."""
+
+_T, _FLAGS, _DUE, _DETAILS = 0, 5, 7, 8
+_order = itemgetter(0, 1, 2, 3, 4, 5)
+_time = itemgetter(0)
+
+
+@dataclass(slots=True)
+class ClickMemory:
+    """The memory; its fields are plain JSON values in the order in which they are packed."""
+
+    wake: int = 0
+    """Log time at which something may be judged; 0 for never."""
+    answering: bool = False
+    """The session sends structured answers, so that silence after a structured click says something."""
+    forgotten: int = 0
+    windows: list[str] = field(default_factory=lambda: [""])
+    """Names of windows; rows hold the index, 0 is unknown."""
+    clicks: list[Row] = field(default_factory=list)
+    marks: list[list[int]] = field(default_factory=list)
+    """t, what, window, node; the node only where it matters, else 0: the node of DOWN and FOCUS, of EFFECT and UNDONE a
+    number that stands for node and place."""
+    errors: list[list[Any]] = field(default_factory=list)
+    """t, fingerprint, due, message."""
+    idle: dict[str, int] = field(default_factory=dict)
+    """How often errors of a fingerprint came although nobody had clicked."""
+
+    def window(self, name: str) -> int:
+        """Return the index of a window's name."""
+        if not name:
+            return 0
+        if name in self.windows:
+            return self.windows.index(name)
+        if len(self.windows) < MAX_WINDOWS:
+            self.windows.append(name)
+        return len(self.windows) - 1
+
+    def add_click(self, row: Row) -> None:
+        """Take a click in."""
+        _insert(self.clicks, row, key=_order)
+        if len(self.clicks) > MAX_CLICKS:
+            self._forget(self.clicks.pop(0)[_T])
+
+    def add_mark(self, row: list[int]) -> None:
+        """Take a mark in; one that is known already changes nothing."""
+        marks = self.marks
+        if not marks or marks[-1] < row:
+            marks.append(row)
+        elif (at := bisect_left(marks, row)) == len(marks) or marks[at] != row:
+            marks.insert(at, row)
+        if len(marks) > MAX_MARKS:
+            self._forget(marks.pop(0)[_T])
+
+    def undone(self, mark: list[int]) -> bool:
+        """Return whether an effect was taken back at once."""
+        row = [mark[0], What.UNDONE, mark[2], mark[3]]
+        at = bisect_left(self.marks, row)
+        return at < len(self.marks) and self.marks[at] == row
+
+    def open_dues(self) -> list[int]:
+        """Return when each click and error that has not been judged is due."""
+        return [row[_DUE] for row in self.clicks if row[_DUE]] + [row[2] for row in self.errors if row[2]]
+
+    def add_error(self, row: list[Any]) -> None:
+        """Take an error in."""
+        _insert(self.errors, row, key=itemgetter(0, 1))
+        if len(self.errors) > MAX_ERRORS:
+            self.errors.pop(0)
+
+    def prune(self) -> None:
+        """Forget what lies too far back for any click that is open or may still come."""
+        newest = max((rows[-1][_T] for rows in (self.clicks, self.marks) if rows), default=0)
+        floor = newest - KEEP_MS
+        still_open = next((row[_T] for row in self.clicks if not row[_FLAGS] & Flag.SETTLED), None)
+        if still_open is not None:
+            floor = min(floor, still_open - LOOK_BACK_MS)
+        for rows in (self.clicks, self.marks, self.errors):
+            gone = bisect_left(rows, floor, key=_time)
+            if gone and rows is not self.errors:
+                self._forget(rows[gone - 1][_T])
+            del rows[:gone]
+
+    def _forget(self, t: int) -> None:
+        self.forgotten = max(self.forgotten, t)
+
+    def clicks_between(self, start: int, end: int) -> int:
+        """Return how many rows of clicks have start <= t <= end."""
+        return bisect_right(self.clicks, end, key=_time) - bisect_left(self.clicks, start, key=_time)
+
+    def marks_between(self, start: int, end: int) -> Iterator[list[int]]:
+        """Yield the marks with start <= t < end in order."""
+        marks = self.marks
+        return islice(marks, bisect_left(marks, start, key=_time), bisect_left(marks, end, key=_time))
+
+
+def _insert(rows: list[Any], row: Any, *, key: Any) -> None:
+    """Insert in order; nearly always at the end."""
+    if not rows or key(rows[-1]) <= key(row):
+        rows.append(row)
+    else:
+        insort(rows, row, key=key)
+
+
+@dataclass(slots=True)
+class KnownClick:
+    """One click of the user, put together from the rows that tell of it."""
+
+    t: int
+    x: int
+    y: int
+    window: int
+    node: int
+    flags: int
+    lead: int
+    due: int
+    rows: list[Row]
+
+    def has(self, flag: int) -> bool:
+        """Return whether any of the flags is set."""
+        return bool(self.flags & flag)
+
+    @property
+    def down(self) -> int | None:
+        """Return when its pointer went down, if known."""
+        return self.t - self.lead if self.lead >= 0 else None
+
+    @property
+    def placed(self) -> bool:
+        """Return whether its coordinates are known."""
+        return bool(self.x or self.y)
+
+    def mark(self, flag: int) -> None:
+        """Note what became of it, in its rows too."""
+        self.flags |= flag
+        for row in self.rows:
+            row[_FLAGS] |= flag
+
+    def settle(self) -> None:
+        """Note that it has been judged; only its time and place are kept."""
+        self.mark(Flag.SETTLED)
+        for row in self.rows:
+            row[_DUE], row[_DETAILS] = 0, None
+
+    @property
+    def element(self) -> Element:
+        """Return the element, from the first row that knows one."""
+        return next((Element(*d[:6]) for d in self._details() if any(d[:6])), Element())
+
+    @property
+    def page_url(self) -> str:
+        """Return the page, from the first row that knows it."""
+        return next((d[6] for d in self._details() if d[6]), "")
+
+    def _details(self) -> Iterator[list[str]]:
+        return (row[_DETAILS] for row in self.rows if row[_DETAILS])
+
+    def near(self, other: "KnownClick", radius_px: int) -> bool:
+        """Return whether both hit the same node, or places at most `radius_px` apart."""
+        if self.node and self.node == other.node and self.window == other.window:
+            return True
+        if not (self.placed and other.placed):
+            return False
+        return (self.x - other.x) ** 2 + (self.y - other.y) ** 2 <= radius_px**2
+
+
+def known_clicks(rows: Sequence[Row]) -> list[KnownClick]:
+    """Put rows that tell of one click together: the recorded one is believed where they differ."""
+    clicks: list[KnownClick] = []
+    groups: list[list[Row]] = []
+    for row in rows:
+        if groups and _twins(groups[-1][0], row):
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    for group in groups:
+        group.sort(key=lambda row: row[_FLAGS] & Flag.STRUCTURED)
+        t, x, y, window, node, flags, lead, _, _ = group[0]
+        outcome = Flag.SETTLED | Flag.RAGED | Flag.DEAD | Flag.ERRED
+        for row in group[1:]:
+            flags |= row[_FLAGS] & outcome
+        clicks.append(KnownClick(t, x, y, window, node, flags, lead, max(row[_DUE] for row in group), group))
+    return clicks
+
+
+def _twins(first: Row, second: Row) -> bool:
+    if second[_T] - first[_T] > TWIN_MS:
+        return False
+    unplaced = not (first[1] or first[2]) or not (second[1] or second[2])
+    return unplaced or (abs(first[1] - second[1]) <= TWIN_PX and abs(first[2] - second[2]) <= TWIN_PX)

@@ -1,0 +1,52 @@
+"""All detectors of a project, and which of them sees which signal."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from stream_processors.analyze.config import DetectorConfig, read_detectors
+from stream_processors.analyze.detectors.clicks import ClickDetectors
+from stream_processors.analyze.detectors.detector import Detector
+from stream_processors.analyze.detectors.error import ErrorDetector
+from stream_processors.analyze.detectors.form_abandonment import FormAbandonmentDetector
+from stream_processors.analyze.detectors.quick_back import QuickBackDetector
+from stream_processors.analyze.detectors.slow_load import SlowLoadDetector
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The detectors of a project's configuration; many sessions share it."""
+
+    config: DetectorConfig
+    detectors: Mapping[str, Detector[Any]]
+    """By the name under which a session keeps the detector's memory."""
+    by_signal: Mapping[type[Any], Sequence[tuple[str, Detector[Any]]]]
+
+
+def panel_for(overrides: Mapping[str, Any] | None) -> Panel:
+    """Return the panel of a project's overrides, from a cache."""
+    return _cached(orjson.dumps(overrides) if overrides else b"")
+
+
+@lru_cache(maxsize=1024)
+def _cached(overrides: bytes) -> Panel:
+    return build_panel(read_detectors(orjson.loads(overrides) if overrides else None))
+
+
+def build_panel(config: DetectorConfig) -> Panel:
+    """Wire the detectors of a configuration."""
+    detectors: dict[str, Detector[Any]] = {
+        "clicks": ClickDetectors(rage=config.rage_click, dead=config.dead_click, error=config.error_click),
+        "error": ErrorDetector(config.error),
+        "slow_load": SlowLoadDetector(config.slow_load),
+        "form_abandonment": FormAbandonmentDetector(config.form_abandonment),
+        "quick_back": QuickBackDetector(config.quick_back),
+    }
+    by_signal: dict[type[Any], list[tuple[str, Detector[Any]]]] = {}
+    for name, detector in detectors.items():
+        for kind in detector.signals:
+            by_signal.setdefault(kind, []).append((name, detector))
+    return Panel(config, detectors, by_signal)

@@ -1,0 +1,100 @@
+"""Quick backs: the user goes to a page and at once back again; what was behind the link was not what it promised.
+
+Three page views in a row in one window, A, B, A, with at most `max_stay_ms` between the last two. Views of the same
+page in a row are one. The finding's page is B, its time the return.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.signals import PageView, Signal
+from stream_processors.analyze.detectors.detector import FOREVER
+from stream_processors.analyze.detectors.thresholds import switch, whole
+from stream_processors.analyze.detectors.verdict import FindingKind, Severity, Verdict
+
+MAX_VIEWS = 8
+"""Page views remembered, of every window; three in one window are enough, told twice at worst."""
+
+TOLD_TWICE_MS = 2000
+"""An SDK and a recording tell of the same return within so much time."""
+
+MAX_REPORTED = 16
+
+
+@dataclass(frozen=True, slots=True)
+class QuickBackConfig:
+    """Thresholds of quick backs."""
+
+    enabled: bool = switch()
+    max_stay_ms: int = whole(2000, low=100, high=60_000)
+
+
+@dataclass(slots=True)
+class QuickBackMemory:
+    """Recent page views in order of time, and the returns that were reported."""
+
+    views: list[list[Any]] = field(default_factory=list)
+    """t, window, url, due (0 once judged)."""
+    reported: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class QuickBackDetector:
+    """The rule with its thresholds."""
+
+    config: QuickBackConfig = QuickBackConfig()
+
+    memory = QuickBackMemory
+    signals = (PageView,)
+
+    def on_signal(self, memory: QuickBackMemory, signal: Signal, *, due: int) -> Sequence[Verdict]:
+        """Take note of a page view."""
+        if isinstance(signal, PageView) and self.config.enabled:
+            memory.views.append([signal.t, signal.window, signal.url, due])
+            memory.views.sort()
+            del memory.views[:-MAX_VIEWS]
+        return ()
+
+    def _returns(self, memory: QuickBackMemory) -> Iterator[tuple[list[Any], list[Any]]]:
+        """Yield each view that is a quick return, with the view that it returns from."""
+        rows: dict[str, list[list[Any]]] = {}
+        for view in memory.views:
+            seen = rows.setdefault(view[1], [])
+            if seen and seen[-1][2] == view[2]:
+                continue
+            if len(seen) >= 2 and seen[-2][2] == view[2] and view[0] - seen[-1][0] <= self.config.max_stay_ms:
+                yield view, seen[-1]
+            seen.append(view)
+
+    def on_time(self, memory: QuickBackMemory, moment: int) -> Sequence[Verdict]:
+        """Report the returns that are due."""
+        found: list[Verdict] = []
+        for view, left in self._returns(memory):
+            t, _, url, due = view
+            if not 0 < due <= moment:
+                continue
+            view[3] = 0
+            if any(abs(t - other) <= TOLD_TWICE_MS for other in memory.reported):
+                continue
+            memory.reported.append(t)
+            found.append(
+                Verdict(
+                    kind=FindingKind.QUICK_BACK,
+                    t=t,
+                    trigger=str(t),
+                    severity=Severity.LOW,
+                    page_url=left[2],
+                    evidence={"stay_ms": t - left[0], "back_to": url},
+                )
+            )
+        del memory.reported[:-MAX_REPORTED]
+        return found
+
+    def on_end(self, memory: QuickBackMemory) -> Sequence[Verdict]:
+        """Report every return that is left."""
+        return self.on_time(memory, FOREVER)
+
+    def wake_at(self, memory: QuickBackMemory) -> int:
+        """Return when the first return is due."""
+        return min((view[3] for view, _ in self._returns(memory) if view[3]), default=0)

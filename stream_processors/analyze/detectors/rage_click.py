@@ -1,0 +1,153 @@
+"""Rage clicks: the user clicks one place again and again because nothing helps.
+
+A burst is a chain of clicks, each at most `max_gap_ms` after the last (the pause ends when the pointer goes down), on
+the same node or at most `radius_px` from it. A burst of `min_clicks` is rage unless
+
+- it is productive: at least `productive_share` of its clicks, and at least two, had a visible effect of their own, from
+  `EARLY_MS` before the click (the pointer goes down first) to `effect_ms` after it, but not beyond the next click.
+  Steppers, carousels and date pickers are clicked fast because they work. Where the effect cannot be known (the page
+  was left or hidden, part of the recording is missing) the click has the benefit of the doubt;
+- text is typed or chosen there (clicking into a field often is no rage);
+- it is a double or triple click that selects text: at most three clicks with a selection around them;
+- the project ignores the element's text or selector.
+
+Double-click and context-menu events, the twin of a touch and clicks made by keys are no clicks here: who makes the
+signals leaves them out. A burst ends `max_burst_ms` after its first click, so that a clicking machine is told too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from schemas.signals import Element
+from stream_processors.analyze.detectors.click_memory import ClickMemory, Flag, KnownClick, What
+from stream_processors.analyze.detectors.thresholds import number, selectors, switch, texts, whole
+from stream_processors.analyze.detectors.verdict import FindingKind, Severity, Verdict
+
+EARLY_MS = 150
+"""From pointer-down to the click a person takes 55 to 115 ms, and a tenth of all controls answers at once."""
+
+NEXT_CLICK_MS = 20
+"""What changes so shortly before the next click is its effect: its pointer is down already."""
+
+LONE_MS = 400
+"""A toast stays for seconds; what a click takes away goes at once, or after a transition of 300 ms."""
+
+SELECTING_CLICKS = 3
+SELECTION_BEFORE_MS = 100
+SELECTION_AFTER_MS = 300
+
+FURIOUS_CLICKS = 6
+"""From so many clicks on, severity is high."""
+
+
+@dataclass(frozen=True, slots=True)
+class RageClickConfig:
+    """Thresholds of rage clicks."""
+
+    enabled: bool = switch()
+    min_clicks: int = whole(3, low=2, high=50)
+    max_gap_ms: int = whole(1000, low=50, high=1900)
+    radius_px: int = whole(30, low=0, high=1000)
+    effect_ms: int = whole(700, low=0, high=5000)
+    productive_share: float = number(0.6, low=0.0, high=1.0)
+    max_burst_ms: int = whole(30_000, low=1000, high=60_000)
+    ignored_texts: tuple[str, ...] = texts()
+    ignored_selectors: tuple[str, ...] = selectors()
+
+
+def bursts(clicks: Sequence[KnownClick], config: RageClickConfig) -> list[list[KnownClick]]:
+    """Cut clicks, in order of time, into bursts; a click alone is a burst of one."""
+    found: list[list[KnownClick]] = []
+    for click in clicks:
+        if found and _continues(found[-1], click, config):
+            found[-1].append(click)
+        else:
+            found.append([click])
+    return found
+
+
+def _continues(burst: Sequence[KnownClick], click: KnownClick, config: RageClickConfig) -> bool:
+    return (
+        (click.t if click.down is None else click.down) - burst[-1].t <= config.max_gap_ms
+        and click.t - burst[0].t <= config.max_burst_ms
+        and not click.has(Flag.KEYBOARD)
+        and not burst[-1].has(Flag.KEYBOARD)
+        and click.near(burst[-1], config.radius_px)
+    )
+
+
+def judge(burst: Sequence[KnownClick], memory: ClickMemory, *, config: RageClickConfig) -> Verdict | None:
+    """Judge a burst that is over; `memory` knows what happened around it."""
+    if not config.enabled or len(burst) < config.min_clicks:
+        return None
+    if any(click.has(Flag.RAGED | Flag.ENTRY) for click in burst) or burst[0].t - EARLY_MS <= memory.forgotten:
+        return None
+    first, last = burst[0], burst[-1]
+    element = first.element
+    if ignored(element, config.ignored_texts, config.ignored_selectors):
+        return None
+    if len(burst) <= SELECTING_CLICKS and _selects(first, last, memory):
+        return None
+    effective = sum(
+        _had_effect(click, after, memory, config) for click, after in zip(burst, [*burst[1:], None], strict=True)
+    )
+    if effective >= max(2, config.productive_share * len(burst)):
+        return None
+    erred = any(click.has(Flag.ERRED) for click in burst)
+    return Verdict(
+        kind=FindingKind.RAGE_CLICK,
+        t=first.t,
+        trigger=f"{first.t}/{first.x}/{first.y}",
+        severity=Severity.CRITICAL if erred else Severity.HIGH if len(burst) >= FURIOUS_CLICKS else Severity.MEDIUM,
+        page_url=first.page_url,
+        element=element,
+        position=(first.x, first.y) if first.placed else None,
+        evidence={"clicks": len(burst), "span_ms": last.t - first.t, "effective_clicks": effective},
+    )
+
+
+def _selects(first: KnownClick, last: KnownClick, memory: ClickMemory) -> bool:
+    around = memory.marks_between(first.t - SELECTION_BEFORE_MS, last.t + SELECTION_AFTER_MS + 1)
+    return any(what == What.SELECTION and same_page(window, first.window) for _, what, window, _ in around)
+
+
+def _had_effect(click: KnownClick, after: KnownClick | None, memory: ClickMemory, config: RageClickConfig) -> bool:
+    end = click.t + config.effect_ms + 1
+    if after is not None:
+        end = min(end, after.t - NEXT_CLICK_MS)
+    return any(
+        _is_effect(mark, memory, click.t) and same_page(mark[2], click.window)
+        for mark in memory.marks_between(click.t - EARLY_MS, end)
+    )
+
+
+def _is_effect(mark: list[int], memory: ClickMemory, clicked: int) -> bool:
+    t, what, _, _ = mark
+    if what == What.EFFECT:
+        return not memory.undone(mark)
+    return what in (What.SCROLL, What.NAVIGATION, What.UNKNOWN) or (what == What.LONE and t <= clicked + LONE_MS)
+
+
+def same_page(window: int, other: int) -> bool:
+    """Return whether a mark can concern a click's page: the window is the same, or one of them is unknown."""
+    return window == other or not window or not other
+
+
+def ignored(element: Element, ignored_texts: Sequence[str], ignored_selectors: Sequence[str]) -> bool:
+    """Return whether the project has asked not to be told about this element."""
+    if ignored_texts and element.text.strip().casefold() in ignored_texts:
+        return True
+    return any(_matches(element, selector) for selector in ignored_selectors)
+
+
+def _matches(element: Element, selector: str) -> bool:
+    names = selector.replace("#", "\0#").replace(".", "\0.").split("\0")
+    classes = set(element.classes.split())
+    return all(
+        name[1:] == element.id
+        if name.startswith("#")
+        else name[1:] in classes
+        if name.startswith(".")
+        else not name or name.lower() == element.tag.lower()
+        for name in names
+    )

@@ -1,0 +1,119 @@
+"""Slow loads: a web vital beyond what web.dev calls poor.
+
+One finding per vital and page view: libraries report the same vital again when it grows or when the page is hidden. The
+page view is the last one at or before the vital, so a vital waits until the views of its time have come.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.signals import PageView, Signal, WebVital
+from stream_processors.analyze.detectors.detector import FOREVER
+from stream_processors.analyze.detectors.thresholds import number, switch
+from stream_processors.analyze.detectors.verdict import FindingKind, Severity, Verdict
+
+EARLY_VITAL_MS = 500
+"""A vital may be stamped with the time it describes, a little before the view is reported."""
+
+VERY_SLOW = 2.0
+"""From so many times the threshold on, severity is high."""
+
+MAX_VIEWS = 32
+"""Page views by which a vital finds its own; vitals come within seconds of it, or when it is left."""
+
+MAX_PENDING = 16
+"""Slow vitals that wait; there are five vitals a view."""
+
+MAX_REPORTED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SlowLoadConfig:
+    """Thresholds of slow loads."""
+
+    enabled: bool = switch()
+    lcp_ms: float = number(4000, low=0, high=600_000)
+    fcp_ms: float = number(3000, low=0, high=600_000)
+    ttfb_ms: float = number(1800, low=0, high=600_000)
+    inp_ms: float = number(500, low=0, high=600_000)
+    cls: float = number(0.25, low=0, high=1000)
+
+    def poor(self, name: str) -> float | None:
+        """Return the threshold of a vital; None for a name that is none."""
+        return {
+            "LCP": self.lcp_ms,
+            "FCP": self.fcp_ms,
+            "TTFB": self.ttfb_ms,
+            "INP": self.inp_ms,
+            "CLS": self.cls,
+        }.get(name)
+
+
+@dataclass(slots=True)
+class SlowLoadMemory:
+    """Times of page views, slow vitals that wait, and what has been reported."""
+
+    views: list[int] = field(default_factory=list)
+    pending: list[list[Any]] = field(default_factory=list)
+    """t, name, value, page_url, due."""
+    reported: list[str] = field(default_factory=list)
+    """Triggers of the findings."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlowLoadDetector:
+    """The rule with its thresholds."""
+
+    config: SlowLoadConfig = SlowLoadConfig()
+
+    memory = SlowLoadMemory
+    signals = (PageView, WebVital)
+
+    def on_signal(self, memory: SlowLoadMemory, signal: Signal, *, due: int) -> Sequence[Verdict]:
+        """Take note of a page view or of a slow vital."""
+        if isinstance(signal, PageView):
+            memory.views.append(signal.t)
+            memory.views.sort()
+            del memory.views[:-MAX_VIEWS]
+        elif isinstance(signal, WebVital) and self.config.enabled:
+            poor = self.config.poor(signal.name)
+            if poor is not None and signal.value > poor:
+                memory.pending.append([signal.t, signal.name, signal.value, signal.page_url, due])
+                memory.pending.sort(key=lambda row: row[:4])
+                del memory.pending[:-MAX_PENDING]
+        return ()
+
+    def on_time(self, memory: SlowLoadMemory, moment: int) -> Sequence[Verdict]:
+        """Report the first slow vital of each name and page view."""
+        found: list[Verdict] = []
+        for t, name, value, page_url, due in memory.pending:
+            if due > moment:
+                continue
+            view = max((v for v in memory.views if v <= t + EARLY_VITAL_MS), default=0)
+            trigger = f"{name}/{view}" if view else f"{name}/{page_url}"
+            if trigger in memory.reported:
+                continue
+            memory.reported.append(trigger)
+            del memory.reported[:-MAX_REPORTED]
+            poor = self.config.poor(name) or 0.0
+            found.append(
+                Verdict(
+                    kind=FindingKind.SLOW_LOAD,
+                    t=t,
+                    trigger=trigger,
+                    severity=Severity.HIGH if value >= VERY_SLOW * poor else Severity.MEDIUM,
+                    page_url=page_url,
+                    evidence={"vital": name, "value": value, "poor_above": poor},
+                )
+            )
+        memory.pending = [row for row in memory.pending if row[4] > moment]
+        return found
+
+    def on_end(self, memory: SlowLoadMemory) -> Sequence[Verdict]:
+        """Report every slow vital that is left."""
+        return self.on_time(memory, FOREVER)
+
+    def wake_at(self, memory: SlowLoadMemory) -> int:
+        """Return when the first slow vital is due."""
+        return min((row[4] for row in memory.pending), default=0)
