@@ -143,6 +143,16 @@ def _configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, st
     }
 
 
+def partitions_of(admin: AdminClient, name: str) -> int | None:
+    """Return the number of partitions of a topic; None if it does not exist.
+
+    Raises:
+        KafkaException: the cluster cannot be reached.
+    """
+    seen = admin.list_topics(timeout=_REQUEST_TIMEOUT_S).topics
+    return len(seen[name].partitions) if name in seen else None
+
+
 def delete_topics(admin: AdminClient, names: Sequence[str]) -> None:
     """Delete topics for good.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from deploy.runtime.jars import KAFKA_VERSION
 from deploy.runtime.java import Java
 from deploy.runtime.program import Program, RuntimeFailure
+from deploy.runtime.restart import describe_exit
 
 # With the serial collector and C1 only, the broker starts in half the time and rests at about 250 MB.
 _JVM = (
@@ -19,6 +20,8 @@ _JVM = (
     "-Xmx512m",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
+    # no statistics file in /tmp, which can stall the whole machine on a slow disk
+    "-XX:-UsePerfData",
     "-Djava.net.preferIPv4Stack=true",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.showThreadName=false",
@@ -109,8 +112,8 @@ class KafkaServer:
         tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties), "--ignore-formatted"]
         done = subprocess.run([*self._command(), *tool], capture_output=True, text=True, timeout=120, check=False)
         if done.returncode != 0:
-            detail = (done.stderr or done.stdout).strip().splitlines()[-1:]
-            raise RuntimeFailure(f"cannot format Kafka's storage in {self.directory}: {' '.join(detail)}")
+            said = " ".join((done.stdout + done.stderr).split())[-600:] or "it wrote nothing"
+            raise RuntimeFailure(f"cannot format Kafka's storage ({describe_exit(done.returncode)}): {said}")
 
     def program(self, environ: Mapping[str, str]) -> Program:
         """Describe the broker's process."""

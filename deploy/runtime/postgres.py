@@ -157,9 +157,9 @@ def may_enter(path: Path, account: Account) -> bool:
 def database_place(data: Path, account: Account | None) -> Path:
     """Return the directory for the database files of a data directory: inside it where the server's user may go."""
     inside = data / "postgres"
-    if inside.is_symlink() or inside.exists():
-        return inside.resolve()
-    if account is None or may_enter(data, account):
+    if inside.is_symlink():
+        return inside.readlink()
+    if inside.exists() or account is None or may_enter(data, account):
         return inside
     return ROOTS_PLACE / hashlib.sha256(str(data).encode()).hexdigest()[:12] / "postgres"
 
@@ -310,27 +310,31 @@ class PostgresServer:
         return {"PATH": os.defpath, **kept, "LC_ALL": "C", "HOME": str(self.directory)}
 
 
+def try_database(url: str) -> str | None:
+    """Create the URL's database if it is missing; return why the server does not let us yet, or None."""
+    import psycopg
+    from psycopg import sql
+
+    name = str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
+    try:
+        with psycopg.connect(url, dbname="postgres", autocommit=True, connect_timeout=5) as connection:
+            if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is None:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            return None
+    except psycopg.OperationalError as error:
+        return " ".join(str(error).split())
+
+
 def ensure_database(url: str, *, deadline_s: float, alive: Callable[[], bool]) -> None:
-    """Wait until the server accepts the superuser, and create the URL's database if it is missing.
+    """Wait until the server lets us in, and create the URL's database if it is missing.
 
     Raises:
         RuntimeFailure: the server has ended, or does not answer in time.
     """
-    import psycopg
-    from psycopg import sql
-
-    name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
     ends_at = time.monotonic() + deadline_s
-    while True:
-        try:
-            with psycopg.connect(url, dbname="postgres", autocommit=True, connect_timeout=5) as connection:
-                row = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
-                if row is None:
-                    connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(str(name))))
-                return
-        except psycopg.OperationalError as error:
-            if not alive():
-                raise RuntimeFailure("PostgreSQL ended while it was starting; its output says why") from error
-            if time.monotonic() > ends_at:
-                raise RuntimeFailure(f"PostgreSQL does not answer within {deadline_s:.0f} s: {error}") from error
-            time.sleep(0.1)
+    while (reason := try_database(url)) is not None:
+        if not alive():
+            raise RuntimeFailure("PostgreSQL ended while it was starting; its output says why")
+        if time.monotonic() > ends_at:
+            raise RuntimeFailure(f"PostgreSQL does not answer within {deadline_s:.0f} s: {reason}")
+        time.sleep(0.1)

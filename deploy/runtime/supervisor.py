@@ -44,6 +44,8 @@ class Child:
     keeper: asyncio.Task[None] | None = None
     history: History = field(default_factory=History)
     stop_asked: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting_for: str | None = None
+    """Why it cannot work yet, while it is being started."""
     last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED_LINES))
 
     @property
@@ -67,11 +69,11 @@ class Supervisor:
         self._policy = policy
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def start(self, children: Sequence[Child]) -> None:
+    async def start(self, children: Sequence[Child], *, deadline_s: float) -> None:
         """Start processes and return when each of them can work; a process that ends meanwhile is started again.
 
         Raises:
-            RuntimeFailure: one of them cannot run with its settings.
+            RuntimeFailure: one of them cannot run with its settings, or cannot work at the deadline.
         """
         self.children += children
         for child in children:
@@ -79,13 +81,16 @@ class Supervisor:
         ready = asyncio.gather(*(self._until_ready(child) for child in children))
         waited: list[asyncio.Future[Any]] = [ready, self._failed]
         try:
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waited, timeout=deadline_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             ready.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await ready
         if self._failed.done():
             self._failed.result()
+        if not done:
+            late = [f"{child.name} ({child.waiting_for})" for child in children if child.waiting_for]
+            raise RuntimeFailure(f"not ready within {deadline_s:.0f} s: {', '.join(late)}")
 
     async def until_failure(self) -> None:
         """Wait until a process gives up.
@@ -178,10 +183,12 @@ class Supervisor:
     async def _until_ready(self, child: Child) -> None:
         impatient_at = time.monotonic() + _IMPATIENT_S
         while (reason := await child.probe()) is not None:
+            child.waiting_for = reason
             if time.monotonic() > impatient_at:
                 self._write("traceflow", f"still waiting for {child.name}: {reason}")
                 impatient_at = time.monotonic() + _IMPATIENT_S
             await asyncio.sleep(_POLL_S)
+        child.waiting_for = None
 
     async def _stop_one(self, child: Child) -> None:
         child.stop_asked.set()
