@@ -3,6 +3,9 @@
 A digest carries signals as JSON objects `{"k": <tag>, "t": …}`; `encode` and `decode` translate. Times are event time,
 epoch milliseconds; coordinates are CSS pixels in the viewport of the top page. Fields that hold their default are left
 out on the wire.
+
+Signals are values that nobody changes. They are not declared frozen, because making a frozen `Change` costs 2.6 us
+instead of 0.4, and there is about one signal an event.
 """
 
 from collections.abc import Mapping
@@ -49,7 +52,7 @@ class NotJudged(StrEnum):
     UNKNOWN_NODE = "unknown_node"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Element:
     """The element that was hit, as the columns `element_*` of `traceflow_events` hold it."""
 
@@ -62,7 +65,7 @@ class Element:
     """The nearest ancestor with data-component, an id or a landmark role: where a developer would look."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Click:
     """A primary click; a press on a disabled control, which gives no click event, has `press` set."""
 
@@ -85,7 +88,7 @@ class Click:
     """The row of a click known from a structured event."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class PointerDown:
     """A pointer went down: the last moment at which a change can still be an earlier click's answer elsewhere."""
 
@@ -95,7 +98,7 @@ class PointerDown:
     node: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Change:
     """Something in the page changed, or left it: it may answer a click.
 
@@ -121,7 +124,7 @@ class Change:
     pressing: then neither of the two is an answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class PageView:
     """A page, or a route of a single-page application, was shown."""
 
@@ -133,7 +136,7 @@ class PageView:
     window: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Leave:
     """The page was left or hidden."""
 
@@ -145,7 +148,7 @@ class Leave:
     """Only hidden (another tab), not left."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class ScriptError:
     """A script error, an unhandled rejection or a console error."""
 
@@ -158,7 +161,7 @@ class ScriptError:
     """The row of an error known from a structured event; empty if known from a recording alone."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class FormTouch:
     """A form field was changed; values are never carried."""
 
@@ -170,7 +173,7 @@ class FormTouch:
     window: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class FormSubmit:
     """A form was submitted."""
 
@@ -181,7 +184,7 @@ class FormSubmit:
     window: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class WebVital:
     """A web vital: LCP, FCP, TTFB and INP in ms, CLS without a unit."""
 
