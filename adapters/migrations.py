@@ -14,7 +14,7 @@ tried again, or everybody who comes later would queue behind the waiting stateme
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,31 +25,25 @@ from psycopg import errors
 from psycopg.rows import class_row
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
+from adapters.postgres import Connection, read_queries
 from schemas.migrations import Migration, load_migrations
 
 MINIMUM_SERVER_VERSION = 150000
-"""NULLS NOT DISTINCT, security_invoker views and MERGE came with 15."""
+"""NULLS NOT DISTINCT and views with security_invoker came with 15."""
 
 LOCK_TIMEOUT = "3s"
 OTHER_MIGRATOR_TIMEOUT = "120s"
-"""Longer than a whole migration takes on a slow machine (2 s on a fast one)."""
+"""Longer than one file takes anywhere: 0.1 s on an idle machine."""
 
 RETRY_FOR_S = 60.0
 
 DAYS_BACK = 8
-"""The gateway lets events in whose time lies up to 7 days back, wherever in the world the day began."""
+"""The gateway lets events in whose time lies up to 7 days back, and the oldest of those days began before that."""
 DAYS_AHEAD = 7
 
 _LOCK_KEY = 0x74726163_65666C6F  # "traceflo"
 
-_HISTORY = b"""
-CREATE TABLE IF NOT EXISTS public.traceflow_schema_migrations (
-  version INTEGER PRIMARY KEY,
-  name TEXT NOT NULL,
-  sha256 TEXT NOT NULL,
-  applied_at TIMESTAMPTZ NOT NULL DEFAULT now(),
-  ms INTEGER NOT NULL
-)"""
+Queries = Mapping[str, bytes]
 
 
 class MigrationError(RuntimeError):
@@ -57,7 +51,7 @@ class MigrationError(RuntimeError):
 
 
 class UnsupportedServer(MigrationError):
-    """The server is older than PostgreSQL 15."""
+    """The server is older than PostgreSQL 15, or the database is not in UTF-8."""
 
 
 class EditedHistory(MigrationError):
@@ -66,6 +60,10 @@ class EditedHistory(MigrationError):
 
 class NewerDatabase(MigrationError):
     """The database was migrated by a newer version of TraceFlow than this one."""
+
+
+class MigrationFailed(MigrationError):
+    """The server refused a file, which left nothing; the message names it and says what the server says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,33 +98,31 @@ class _HistoryRow:
     ms: int
 
 
-Connection = psycopg.Connection[tuple[object, ...]]
-
-
-def migrate(conninfo: str, *, dry_run: bool = False, migrations: Sequence[Migration] | None = None) -> list[Applied]:
+def migrate(conninfo: str, *, dry_run: bool = False, files: Sequence[Migration] | None = None) -> list[Applied]:
     """Apply the pending files and make the partitions around today; return what was applied, in order.
 
-    A dry run changes nothing. `migrations` names others than the packaged files.
+    A dry run changes nothing. `files` are the packaged ones unless others are given.
 
     Raises:
-        MigrationError: if the server is too old or the history does not fit the files; nothing was changed by then.
-        psycopg.Error: if a file fails; the files before it stay applied, this one left nothing.
+        UnsupportedServer, EditedHistory, NewerDatabase: nothing was changed.
+        MigrationFailed: the files before that one stay applied.
+        psycopg.OperationalError: the server cannot be reached.
     """
-    files = load_migrations() if migrations is None else tuple(migrations)
+    wanted = load_migrations() if files is None else tuple(files)
+    queries = read_queries("adapters", "migrations.sql")
     with _connect(conninfo) as connection:
-        pending = _pending(connection, files)
+        pending = _pending(connection, queries, wanted)
         if dry_run:
             return [Applied(version=file.version, name=file.name) for file in pending]
-        retrying = _retrying()
-        applied = [done for file in pending if (done := retrying(_apply, connection, files, file))]
-        retrying(_ensure_partitions, connection)
+        applied = [done for file in pending if (done := _apply(connection, queries, wanted, file))]
+        _retrying()(connection.execute, queries["ensure_days"], {"back": DAYS_BACK, "ahead": DAYS_AHEAD})
         return applied
 
 
 def status(conninfo: str) -> list[MigrationStatus]:
     """Return each file's state, and what the database has beyond the files, by version."""
     with _connect(conninfo) as connection:
-        history = {row.version: row for row in _history(connection)}
+        history = {row.version: row for row in _history(connection, read_queries("adapters", "migrations.sql"))}
     found = [_state(file, history.pop(file.version, None)) for file in load_migrations()]
     unknown = [MigrationStatus(row.version, row.name, "unknown", row.applied_at, row.ms) for row in history.values()]
     return found + unknown
@@ -139,32 +135,35 @@ def _state(file: Migration, row: _HistoryRow | None) -> MigrationStatus:
     return MigrationStatus(file.version, file.name, "applied" if same else "edited", row.applied_at, row.ms)
 
 
-def _connect(conninfo: str) -> Connection:
-    connection = psycopg.connect(
-        conninfo, autocommit=True, prepare_threshold=None, application_name="traceflow migrate"
-    )
-    number = connection.info.server_version
-    if number < MINIMUM_SERVER_VERSION:
-        connection.close()
-        raise UnsupportedServer(f"the server is PostgreSQL {number // 10000}; 15 or newer is needed")
-    return connection
+@contextmanager
+def _connect(conninfo: str) -> Iterator[Connection]:
+    with psycopg.connect(
+        conninfo,
+        autocommit=True,
+        prepare_threshold=None,
+        application_name="traceflow-migrate",
+        client_encoding="UTF8",
+    ) as connection:
+        number = connection.info.server_version
+        if number < MINIMUM_SERVER_VERSION:
+            raise UnsupportedServer(f"the server is PostgreSQL {number // 10000}; 15 or newer is needed")
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise UnsupportedServer(f"the database is in {encoding}; make one WITH ENCODING 'UTF8' TEMPLATE template0")
+        yield connection
 
 
-def _history(connection: Connection) -> list[_HistoryRow]:
-    found = connection.execute("SELECT to_regclass('public.traceflow_schema_migrations')").fetchone()
-    if found == (None,):
+def _history(connection: Connection, queries: Queries) -> list[_HistoryRow]:
+    if connection.execute(queries["known"]).fetchone() != (True,):
         return []
     with connection.cursor(row_factory=class_row(_HistoryRow)) as cursor:
-        cursor.execute(
-            "SELECT version, name, sha256, applied_at, ms FROM public.traceflow_schema_migrations ORDER BY version"
-        )
-        return cursor.fetchall()
+        return cursor.execute(queries["history"]).fetchall()
 
 
-def _pending(connection: Connection, files: Sequence[Migration]) -> list[Migration]:
-    """Return the files that the database lacks, once the history is known to fit the others."""
+def _pending(connection: Connection, queries: Queries, files: Sequence[Migration]) -> list[Migration]:
+    """Return the files that the database lacks, once its history is known to fit the others."""
     known = {file.version: file for file in files}
-    history = _history(connection)
+    history = _history(connection, queries)
     for row in history:
         file = known.get(row.version)
         if file is None:
@@ -180,20 +179,43 @@ def _pending(connection: Connection, files: Sequence[Migration]) -> list[Migrati
     return [file for file in files if file.version not in done]
 
 
-def _apply(connection: Connection, files: Sequence[Migration], file: Migration) -> Applied | None:
-    """Apply one file as the module's theory says; None if another migrator was first."""
+def _apply(connection: Connection, queries: Queries, files: Sequence[Migration], file: Migration) -> Applied | None:
+    """Apply one file, again if a lock was held too long; None if another migrator was first."""
+    try:
+        return _retrying()(_apply_once, connection, queries, files, file)
+    except psycopg.Error as error:
+        said = [error.diag.message_primary or str(error), error.diag.message_detail, error.diag.message_hint]
+        raise MigrationFailed(f"{file.name}: " + ". ".join(part for part in said if part)) from error
+
+
+def _apply_once(
+    connection: Connection, queries: Queries, files: Sequence[Migration], file: Migration
+) -> Applied | None:
+    """Do the steps of the module's theory."""
     with _warnings(connection) as warnings, connection.transaction():
-        _begin(connection)
-        if file not in _pending(connection, files):
+        _begin(connection, queries)
+        if file not in _pending(connection, queries, files):
             return None
-        started = time.monotonic()
+        started_s = time.monotonic()
         connection.execute(file.sql.encode())
-        ms = round((time.monotonic() - started) * 1000)
-        connection.execute(
-            "INSERT INTO public.traceflow_schema_migrations (version, name, sha256, ms) VALUES (%s, %s, %s, %s)",
-            (file.version, file.name, file.sha256, ms),
-        )
+        ms = round((time.monotonic() - started_s) * 1000)
+        row = {"version": file.version, "name": file.name, "sha256": file.sha256, "ms": ms}
+        connection.execute(queries["record"], row)
     return Applied(version=file.version, name=file.name, ms=ms, warnings=tuple(warnings))
+
+
+def _begin(connection: Connection, queries: Queries) -> None:
+    """Take the lock, and fix what settings of a role or a database could change under a file."""
+    for name, value in (
+        ("statement_timeout", "0"),
+        ("search_path", "public"),
+        ("client_min_messages", "warning"),
+        ("lock_timeout", OTHER_MIGRATOR_TIMEOUT),
+    ):
+        connection.execute(queries["set"], {"name": name, "value": value})
+    connection.execute(queries["lock"], {"key": _LOCK_KEY})
+    connection.execute(queries["set"], {"name": "lock_timeout", "value": LOCK_TIMEOUT})
+    connection.execute(queries["create_history"])
 
 
 @contextmanager
@@ -210,26 +232,6 @@ def _warnings(connection: Connection) -> Iterator[list[str]]:
         yield collected
     finally:
         connection.remove_notice_handler(note)
-
-
-def _begin(connection: Connection) -> None:
-    """Take the lock and fix what a role's or a database's own settings could change under a file."""
-    connection.execute("SELECT set_config('lock_timeout', %s, true)", (OTHER_MIGRATOR_TIMEOUT,))
-    connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
-    connection.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
-    connection.execute("SET LOCAL statement_timeout = 0")
-    connection.execute("SET LOCAL search_path = public")
-    connection.execute("SET LOCAL client_min_messages = warning")
-    connection.execute(_HISTORY)
-
-
-def _ensure_partitions(connection: Connection) -> None:
-    with connection.transaction():
-        connection.execute(
-            "SELECT traceflow_parts.ensure_days(today - %s::integer, today + %s::integer)"
-            " FROM (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock",
-            (DAYS_BACK, DAYS_AHEAD),
-        )
 
 
 def _retrying() -> Retrying:

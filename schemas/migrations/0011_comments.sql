@@ -20,7 +20,7 @@ COMMENT ON COLUMN public.traceflow_project_keys.key_hash IS 'SHA-256 of the key,
 COMMENT ON COLUMN public.traceflow_project_keys.key_prefix IS 'The first characters of the key, so that people can tell keys apart.';
 COMMENT ON COLUMN public.traceflow_project_keys.name IS 'For people, such as the site that uses it.';
 COMMENT ON COLUMN public.traceflow_project_keys.created_at IS 'When the key was made.';
-COMMENT ON COLUMN public.traceflow_project_keys.revoked_at IS 'From then on the key is refused; a time ahead leaves SDKs time to change over. NULL: valid.';
+COMMENT ON COLUMN public.traceflow_project_keys.revoked_at IS 'When the key was ended; NULL: it is usable.';
 
 COMMENT ON TABLE public.traceflow_project_settings IS 'Settings of a project, one row a version, never changed: the highest version applies, and a session keeps the version of its first record. A project without a row has version 0, all defaults.';
 COMMENT ON COLUMN public.traceflow_project_settings.project_id IS 'The project.';

@@ -1,0 +1,37 @@
+-- The history of migrations, and what a migrator needs beside the files.
+
+-- known --
+-- Tell whether the database has a history.
+SELECT to_regclass('public.traceflow_schema_migrations') IS NOT NULL
+
+-- create_history --
+-- Make the history.
+CREATE TABLE IF NOT EXISTS public.traceflow_schema_migrations (
+  version INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
+  sha256 TEXT NOT NULL,
+  applied_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+  ms INTEGER NOT NULL
+)
+
+-- history --
+-- Give what was applied, in order.
+SELECT version, name, sha256, applied_at, ms FROM public.traceflow_schema_migrations ORDER BY version
+
+-- record --
+-- Write that a file was applied.
+INSERT INTO public.traceflow_schema_migrations (version, name, sha256, ms)
+VALUES (%(version)s, %(name)s, %(sha256)s, %(ms)s)
+
+-- lock --
+-- Wait for other migrators of this database; held to the end of the transaction.
+SELECT pg_advisory_xact_lock(%(key)s)
+
+-- set --
+-- Change a setting to the end of the transaction.
+SELECT set_config(%(name)s, %(value)s, true)
+
+-- ensure_days --
+-- Make the partitions around today.
+SELECT traceflow_parts.ensure_days(today - %(back)s::integer, today + %(ahead)s::integer)
+FROM (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock
