@@ -5,8 +5,11 @@ project's decision, because it depends on law and on consent that the page may h
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Literal
+
+from ingest_gateway.admission import Admission
 
 IpPolicy = Literal["keep", "truncate", "drop"]
 
@@ -27,3 +30,13 @@ def apply_ip_policy(address: str | None, policy: IpPolicy) -> str | None:
     whole = ip_address(address)
     prefix = _PREFIX_V6 if isinstance(whole, IPv6Address) else _PREFIX_V4
     return str(ip_network((whole.packed, prefix), strict=False).network_address)
+
+
+def anonymised(admission: Admission) -> Admission:
+    """Return a request's events without what tells visitors apart."""
+    context = admission.context
+    if context is not None:
+        context = {**context}
+        context.pop("device_fingerprint", None)
+    sessions = [replace(session, visitor_id=None) for session in admission.sessions]
+    return replace(admission, sessions=sessions, context=context or None)

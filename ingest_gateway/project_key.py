@@ -6,7 +6,6 @@ field `key`. The first place that holds one counts, so that authentication need 
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl
 
 _BEARER = b"bearer "
 MAX_KEY_LENGTH = 200
@@ -28,6 +27,6 @@ def key_in_body(value: Any) -> str | None:
     return key if type(key) is str else None
 
 
-def parameters(query_string: bytes) -> dict[str, str]:
-    """Decode a query string; the last of several values counts."""
-    return dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)) if query_string else {}
+def parameters(query: Mapping[str, str | list[str]]) -> dict[str, str]:
+    """Return one value per query parameter: the last of several."""
+    return {name: value if isinstance(value, str) else value[-1] for name, value in query.items()}

@@ -1,0 +1,112 @@
+"""`POST /v1/events`."""
+
+import asyncio
+
+from falcon.asgi import Response
+
+from ingest_gateway.admission import Admission, admit
+from ingest_gateway.answers import accept, accepted_body, dropped_body
+from ingest_gateway.inflation import encoding_of, inflate
+from ingest_gateway.json_body import Decoded, NotJson, decode
+from ingest_gateway.privacy import anonymised
+from ingest_gateway.project_key import key_in_body, key_outside_body
+from ingest_gateway.records import dead_letters, event_records
+from ingest_gateway.refusal import Refusal
+from ingest_gateway.request import GatewayRequest
+from ingest_gateway.request_flow import Admitted, Dropped, Lane, RequestFlow
+from ingest_gateway.settings import GatewaySettings
+from schemas.reasons import Reason
+
+
+class EventsResource:
+    """Takes the events of one request."""
+
+    route = "events"
+
+    def __init__(self, flow: RequestFlow, lane: Lane, settings: GatewaySettings, *, version: str) -> None:
+        self._flow = flow
+        self._lane = lane
+        self._settings = settings
+        self._version = version
+
+    async def on_post(self, req: GatewayRequest, resp: Response) -> None:
+        """Take events; 202 once the broker has them.
+
+        1. A key in the headers or the query is checked, with its project's rules, before anything is read.
+        2. The gate refuses while the log cannot take more.
+        3. The body is read within bounds, inflated, decoded; a key in the body is checked now.
+        4. Each event is judged. The accepted ones and, as dead letters, the refused ones go to the producer together.
+        5. The answer waits until the broker has all of them.
+        """
+        flow = self._flow
+        key = key_outside_body(req.raw_headers, req.query)
+        admitted = await flow.admit(req, key) if key else None
+        if not isinstance(admitted, Dropped):
+            flow.check_gate(self._lane)
+            outcome = await self._take(req, admitted)
+            if isinstance(outcome, _Sent):
+                await flow.acknowledged(self._lane, outcome.future)
+                outcome.count(flow)
+                accept(resp, outcome.answer)
+                return
+            admitted = outcome
+        flow.metrics.dropped_requests.labels(admitted.cause).inc()
+        accept(resp, dropped_body(admitted.cause))
+
+    async def _take(self, req: GatewayRequest, admitted: Admitted | None) -> "_Sent | Dropped":
+        """Do steps 3 and 4; everything parsed ends with this call, before the wait for the acknowledgement."""
+        flow = self._flow
+        with flow.bodies.holding() as hold:
+            body = await req.read_body(limit=self._settings.max_body_bytes, hold=hold)
+            flow.metrics.body_bytes.labels(self.route).observe(len(body))
+            decoded = self._decode(req, body)
+            if admitted is None:
+                admission_ = await flow.admit(req, key_in_body(decoded.value))
+                if isinstance(admission_, Dropped):
+                    return admission_
+                admitted = admission_
+            return self._send(req, admitted, decoded)
+
+    def _decode(self, req: GatewayRequest, body: bytes) -> Decoded:
+        declared = req.query.get("encoding") or req.raw_headers.get(b"content-encoding", b"").decode("latin-1")
+        json = inflate(body, encoding_of(body, declared), limit=self._settings.max_inflated_bytes)
+        try:
+            return decode(json)
+        except NotJson as error:
+            raise Refusal(Reason.JSON_MALFORMED, f"the body is not JSON: {error}") from error
+
+    def _send(self, req: GatewayRequest, admitted: Admitted, decoded: Decoded) -> "_Sent":
+        origin = self._flow.origin(req, admitted)
+        admission = admit(
+            decoded,
+            project_id=origin.project_id,
+            received_at=origin.received_at,
+            max_events=self._settings.max_events,
+        )
+        if admitted.anonymous:
+            admission = anonymised(admission)
+        self._flow.charge(admitted.project, admission.accepted + len(admission.rejected))
+        outgoing = [
+            *event_records(admission, origin),
+            *dead_letters(admission.rejected, origin, version=self._version),
+        ]
+        return _Sent(self._flow.send(self._lane, outgoing), admission)
+
+
+class _Sent:
+    """A request whose records are on their way: what its answer will be, and nothing of what it held."""
+
+    __slots__ = ("accepted", "answer", "future", "reasons")
+
+    def __init__(self, future: asyncio.Future[None], admission: Admission) -> None:
+        self.future = future
+        self.accepted = admission.accepted
+        self.reasons = [rejected.reason for rejected in admission.rejected]
+        self.answer = accepted_body(self.accepted, admission.rejected)
+
+    def count(self, flow: RequestFlow) -> None:
+        """Count what was acknowledged."""
+        flow.metrics.batch_events.observe(self.accepted + len(self.reasons))
+        flow.metrics.accepted_events.inc(self.accepted)
+        for reason in self.reasons:
+            flow.metrics.rejected_events.labels(reason).inc()
