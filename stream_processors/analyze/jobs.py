@@ -25,7 +25,7 @@ from stream_processors.analyze.score import frustration_score
 
 MAX_PAGES = 50
 MAX_URL = 200
-MAX_FINDINGS = 24
+MAX_FINDINGS = 16
 """Findings that a session keeps for its jobs: the latest by event time, 150 bytes each."""
 
 MAX_LABEL = 80

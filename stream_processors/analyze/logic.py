@@ -13,7 +13,7 @@ from schemas import messages, topics
 from schemas.ids import ai_job_id, parse_session_key
 from schemas.messages import AiJob, Kind, RecordSettings
 from schemas.reasons import Reason
-from schemas.signals import PageView, ScriptError, Signal, WebVital
+from schemas.signals import PageView, ScriptError, WebVital
 from stream_processors.analyze import state as states
 from stream_processors.analyze.detectors.panel import panel_for
 from stream_processors.analyze.detectors.verdict import Verdict
@@ -26,6 +26,9 @@ from stream_processors.analyze.state import SessionState
 from stream_processors.logic import Emitted, Lifetime, LogRecord, Output, RecordRefused
 
 DAY_MS = 86_400_000
+
+_TIMELESS = frozenset((ScriptError, WebVital))
+"""Signals that say something without their time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +73,9 @@ class AnalyzeLogic:
         else:
             state.facts.take_batch(data)
         arrived = data["at"] if recorded else record.timestamp
-        due = arrived + state.panel.config.settle_ms + self.grace_ms
-        for observation in observations:
-            self._fold(state, key, observation, recorded=recorded, due=due, out=out)
+        self._fold(
+            state, key, observations, recorded=recorded, due=arrived + state.panel.settle_ms + self.grace_ms, out=out
+        )
 
     def _take_settings(self, state: SessionState, settings: RecordSettings) -> None:
         """Keep the settings of a life's first record."""
@@ -84,25 +87,27 @@ class AnalyzeLogic:
         state.panel = panel_for(state.overrides)
 
     def _fold(
-        self, state: SessionState, key: bytes, seen: Observation, *, recorded: bool, due: int, out: Emitted
+        self, state: SessionState, key: bytes, seen: Iterable[Observation], *, recorded: bool, due: int, out: Emitted
     ) -> None:
         """Give the signals of what was observed to the detectors, unless it comes too late, or again."""
-        late = seen.timed and not state.is_timely(seen.t, recorded=recorded)
-        if not late and seen.names and state.seen.add(seen.t, seen.names):
-            return
-        for signal in seen.signals:
-            if isinstance(signal, PageView):
-                state.facts.take_view(signal, recorded=recorded, counts=not late)
-            if not late and (seen.timed or isinstance(signal, ScriptError | WebVital)):
-                self._give(state, key, signal, due, out)
-
-    def _give(self, state: SessionState, key: bytes, signal: Signal, due: int, out: Emitted) -> None:
-        for name, detector in state.panel.by_signal.get(type(signal), ()):
-            memory = state.memories.get(name)
-            if memory is None:
-                memory = state.memories[name] = detector.memory()
-            if verdicts := detector.on_signal(memory, signal, due=due):
-                self._report(state, key, verdicts, out)
+        by_signal, memories = state.panel.by_signal, state.memories
+        for t, signals, names, timed in seen:
+            if not signals:
+                continue
+            late = timed and not state.is_timely(t, recorded=recorded)
+            if names and not late and state.seen.add(t, names):
+                continue
+            for signal in signals:
+                kind = type(signal)
+                if isinstance(signal, PageView):
+                    state.facts.take_view(signal, recorded=recorded, counts=not late)
+                if late or not (timed or kind in _TIMELESS):
+                    continue
+                for name, memory, handler in by_signal.get(kind, ()):
+                    if name not in memories:
+                        memories[name] = memory()
+                    if verdicts := handler(memories[name], signal, due):
+                        self._report(state, key, verdicts, out)
 
     def _report(self, state: SessionState, key: bytes, verdicts: Iterable[Verdict], out: Emitted) -> None:
         project_id, session_id = parse_session_key(key)

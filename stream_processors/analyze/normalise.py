@@ -77,21 +77,6 @@ def place_of(event: Event) -> str:
     return f"{get('page_url')}"
 
 
-def component_of(selector: str) -> str:
-    """Return the nearest named ancestor in a selector: an id, a data-component, or a landmark; empty if none.
-
-    It stands in for the component that a digest reads from the DOM.
-    """
-    for part in reversed(selector.replace(">", " ").split()[:-1]):
-        tag = part.split("#")[0].split(".")[0].split("[")[0].split(":")[0]
-        if "#" in part or "[data-component" in part or tag in _LANDMARKS:
-            return part
-    return ""
-
-
-_LANDMARKS = frozenset(("main", "nav", "header", "footer", "aside", "form", "section", "article", "dialog"))
-
-
 def _click(event: Mapping[str, Any]) -> Sequence[Signal]:
     if event.get("event_name") in _NOT_PRIMARY:
         return ()
@@ -107,9 +92,7 @@ def _click(event: Mapping[str, Any]) -> Sequence[Signal]:
         get("element_text", ""),
     )
     not_judged = NotJudged.KEYBOARD if x == 0 and y == 0 else _not_judged(tag.lower(), metadata)
-    element = (
-        Element(tag, id_, get("element_class", ""), text, selector, component_of(selector)) if tag or selector else None
-    )
+    element = Element(tag, id_, get("element_class", ""), text, selector) if tag or selector else None
     return (
         Click(
             t=event["timestamp"],

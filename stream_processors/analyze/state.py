@@ -72,10 +72,9 @@ class SessionState:
 
     def note(self, verdict: Verdict) -> None:
         """Remember a finding for the AI jobs."""
-        self.counts[verdict.kind] = self.counts.get(verdict.kind, 0) + 1
-        self.moments.append(
-            [verdict.t, verdict.kind.value, verdict.page_url[:MAX_URL], label_of(verdict, limit=MAX_LABEL)]
-        )
+        kind = verdict.kind.value
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        self.moments.append([verdict.t, kind, verdict.page_url[:MAX_URL], label_of(verdict, limit=MAX_LABEL)])
         self.moments.sort()
         del self.moments[:-MAX_FINDINGS]
 

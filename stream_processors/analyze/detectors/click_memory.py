@@ -20,8 +20,8 @@ from typing import Any, Final
 
 from schemas.signals import Element
 
-KEEP_MS = 120_000
-"""Recorders flush at most each minute: a recorded click still finds the structured events of its time."""
+KEEP_MS = 60_000
+"""Most recorders flush within seconds, the slowest each minute: a click still finds what other sources told before."""
 
 LOOK_BACK_MS = 2_000
 """How far before a click anything matters to it: a long press, or the click before it in a burst."""
@@ -149,6 +149,22 @@ class ClickMemory:
         """Return when each click and error that has not been judged is due."""
         return [row[_DUE] for row in self.clicks if row[_DUE]] + [row[2] for row in self.errors if row[2]]
 
+    def open_clicks(self, reach_ms: int) -> Sequence[Row]:
+        """Return the clicks that have not been judged, and those before that are linked to them.
+
+        Linked are clicks at most `reach_ms` before an open click or error, and further back in steps of `reach_ms`.
+        """
+        opened = [next((row[_T] for row in self.clicks if row[_DUE]), None)]
+        opened.append(next((error[0] for error in self.errors if error[2]), None))
+        first = min((t for t in opened if t is not None), default=None)
+        if first is None:
+            return ()
+        rows = self.clicks
+        start = bisect_left(rows, first - reach_ms, key=_time)
+        while 0 < start < len(rows) and rows[start][_T] - rows[start - 1][_T] <= reach_ms:
+            start -= 1
+        return rows[start:]
+
     def add_error(self, row: list[Any]) -> None:
         """Take an error in."""
         _insert(self.errors, row, key=itemgetter(0, 1))
@@ -178,7 +194,7 @@ class ClickMemory:
     def marks_between(self, start: int, end: int) -> Iterator[list[int]]:
         """Yield the marks with start <= t < end in order."""
         marks = self.marks
-        return islice(marks, bisect_left(marks, start, key=_time), bisect_left(marks, end, key=_time))
+        return islice(marks, bisect_left(marks, [start]), bisect_left(marks, [end]))
 
 
 def _insert(rows: list[Any], row: Any, *, key: Any) -> None:

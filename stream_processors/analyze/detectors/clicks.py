@@ -8,7 +8,7 @@ Those wait `LAZY_MS` longer, or until something wakes the session anyway, becaus
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,21 +23,22 @@ from schemas.signals import (
     PageView,
     PointerDown,
     ScriptError,
-    Signal,
 )
 from stream_processors.analyze.detectors import dead_click, error_click, rage_click
 from stream_processors.analyze.detectors.click_memory import MAX_IDLE, ClickMemory, Flag, KnownClick, What, known_clicks
 from stream_processors.analyze.detectors.dead_click import DeadClickConfig
-from stream_processors.analyze.detectors.detector import FOREVER
+from stream_processors.analyze.detectors.detector import FOREVER, Handler
 from stream_processors.analyze.detectors.error_click import ErrorClickConfig
 from stream_processors.analyze.detectors.fingerprint import fingerprint
 from stream_processors.analyze.detectors.rage_click import RageClickConfig
 from stream_processors.analyze.detectors.verdict import Verdict
 
-LAZY_MS = 60_000
-"""A session with a click a second then holds 60 open clicks, 18 kB, and is woken once a minute."""
+LAZY_MS = 30_000
+"""A session with a click in three seconds then holds 14 open clicks, 4 kB, and is woken every 40 s."""
 
 MAX_ERROR_MESSAGE = 300
+MAX_TEXT = 200
+"""Characters of an element's text and classes in a finding."""
 
 _ENTRY = frozenset((NotJudged.TEXT_ENTRY, NotJudged.SELECT, NotJudged.EDITABLE))
 _MARKS = {
@@ -70,32 +71,22 @@ class ClickDetectors:
     error: ErrorClickConfig = field(default_factory=ErrorClickConfig)
 
     memory = ClickMemory
-    signals = (Click, PointerDown, Change, PageView, Leave, FormSubmit, ScriptError)
 
-    def on_signal(self, memory: ClickMemory, signal: Signal, *, due: int) -> Sequence[Verdict]:
-        """Take note of a click, or of what may answer one."""
-        match signal:
-            case Change():
-                self._on_change(memory, signal)
-            case Click():
-                self._on_click(memory, signal, due)
-            case PointerDown():
-                memory.add_mark([signal.t, What.DOWN, memory.window(signal.window), signal.node])
-            case ScriptError():
-                self._on_error(memory, signal, due)
-            case PageView():
-                memory.add_mark([signal.t, What.NAVIGATION, memory.window(signal.window), 0])
-            case FormSubmit():
-                memory.add_mark([signal.t, What.UNSEEN, memory.window(signal.window), 0])
-            case Leave():
-                memory.add_mark([signal.t, What.UNKNOWN, memory.window(signal.window), 0])
-            case _:
-                raise TypeError(f"not a signal of clicks: {signal!r}")
-        return ()
+    def handlers(self) -> Mapping[type[Any], Handler]:
+        """Clicks and errors are judged; all the rest may answer a click."""
+        return {
+            Click: self._on_click,
+            ScriptError: self._on_error,
+            Change: self._on_change,
+            PointerDown: _on_down,
+            PageView: _on_page_view,
+            FormSubmit: _on_form_submit,
+            Leave: _on_leave,
+        }
 
-    def _on_change(self, memory: ClickMemory, change: Change) -> None:
+    def _on_change(self, memory: ClickMemory, change: Change, _due: int) -> Sequence[Verdict]:
         if change.background:
-            return
+            return ()
         window = memory.window(change.window)
         what = What.LONE if change.lone else _MARKS[change.what]
         if change.undoes:
@@ -108,15 +99,17 @@ class ClickDetectors:
             memory.answering = True
             for open_due in memory.open_dues():
                 _wake(memory, open_due)
+        return ()
 
-    def _on_click(self, memory: ClickMemory, click: Click, due: int) -> None:
+    def _on_click(self, memory: ClickMemory, click: Click, due: int) -> Sequence[Verdict]:
         flags = _flags(click)
         e = click.element or Element()
-        details = [e.tag, e.id, e.classes, e.text, e.selector, e.component, click.page_url]
+        details = [e.tag, e.id, e.classes[:MAX_TEXT], e.text[:MAX_TEXT], e.selector, e.component, click.page_url]
         lead = click.t - click.down if 0 < click.down <= click.t else -1
         window = memory.window(click.window)
         memory.add_click([click.t, click.x, click.y, window, click.node, flags, lead, due, details])
         _wake(memory, due if self._may_be_found(memory, click, flags) else due + LAZY_MS)
+        return ()
 
     def _may_be_found(self, memory: ClickMemory, click: Click, flags: int) -> bool:
         if dead_click.judgeable(flags, answering=memory.answering):
@@ -126,24 +119,28 @@ class ClickDetectors:
             return True
         return any(-error_click.EARLY_MS <= error[0] - click.t <= self.error.window_ms for error in memory.errors)
 
-    def _on_error(self, memory: ClickMemory, error: ScriptError, due: int) -> None:
+    def _on_error(self, memory: ClickMemory, error: ScriptError, due: int) -> Sequence[Verdict]:
         memory.add_error([error.t, fingerprint(error.message), due, error.message[:MAX_ERROR_MESSAGE]])
         near = memory.clicks_between(error.t - self.error.window_ms, error.t + error_click.EARLY_MS)
         _wake(memory, due if near else due + LAZY_MS)
+        return ()
 
     def on_time(self, memory: ClickMemory, moment: int) -> Sequence[Verdict]:
         """Judge the bursts that are over."""
-        clicks = known_clicks(memory.clicks)
-        errors = self._own_errors(memory, clicks, moment)
         found: list[Verdict] = []
-        for burst in rage_click.bursts(clicks, self.rage):
-            if max(click.due for click in burst) <= moment:
-                found += self._judge(burst, clicks, memory, errors)
+        clicks = known_clicks(memory.open_clicks(self._reach_ms()))
+        errors = self._own_errors(memory, clicks, moment)
+        for start, end in rage_click.bursts(clicks, self.rage):
+            if max(click.due for click in clicks[start:end]) <= moment:
+                found += self._judge(clicks, start, end, memory, errors)
         memory.prune()
         memory.wake = 0
         for due in memory.open_dues():
             _wake(memory, max(due, moment + 1))
         return found
+
+    def _reach_ms(self) -> int:
+        return max(self.rage.max_gap_ms, self.dead.repeat_ms, self.error.window_ms) + error_click.EARLY_MS
 
     def _own_errors(self, memory: ClickMemory, clicks: Sequence[KnownClick], moment: int) -> dict[int, list[list[Any]]]:
         """Return the errors of each click by its time; count those that are due and belong to none."""
@@ -160,33 +157,52 @@ class ClickDetectors:
 
     def _judge(
         self,
-        burst: Sequence[KnownClick],
         clicks: Sequence[KnownClick],
+        start: int,
+        end: int,
         memory: ClickMemory,
         errors: dict[int, list[list[Any]]],
     ) -> list[Verdict]:
+        """Judge the burst clicks[start:end]."""
+        burst = clicks[start:end]
+        fresh = [at for at in range(start, end) if not clicks[at].has(Flag.SETTLED)]
         found: list[Verdict] = []
-        fresh = [click for click in burst if not click.has(Flag.SETTLED)]
-        for click in fresh:
+        for at in fresh:
+            click = clicks[at]
             error = error_click.judge(click, errors.get(click.t, ()), memory, config=self.error)
             if error is not None:
-                if not _repeats(click, clicks, Flag.ERRED, error_click.REPEAT_MS, self.dead.radius_px):
+                if not self._repeats(clicks, at, Flag.ERRED, error_click.REPEAT_MS):
                     found.append(error)
                 click.mark(Flag.ERRED)
-            elsewhere = _next_elsewhere(click, clicks, self.dead.radius_px)
-            dead = dead_click.judge(click, memory, elsewhere=elsewhere, config=self.dead)
+            dead = dead_click.judge(click, memory, elsewhere=self._elsewhere(clicks, at), config=self.dead)
             if dead is not None:
-                if not _repeats(click, clicks, Flag.DEAD, self.dead.repeat_ms, self.dead.radius_px):
+                if not self._repeats(clicks, at, Flag.DEAD, self.dead.repeat_ms):
                     found.append(dead)
                 click.mark(Flag.DEAD)
         rage = rage_click.judge(burst, memory, config=self.rage) if fresh else None
         if rage is not None:
             found.append(rage)
-            for click in burst:
-                click.mark(Flag.RAGED)
         for click in burst:
+            if rage is not None:
+                click.mark(Flag.RAGED)
             click.settle()
         return found
+
+    def _elsewhere(self, clicks: Sequence[KnownClick], at: int) -> int | None:
+        """Return the time of the next click on another place."""
+        click = clicks[at]
+        later = (clicks[i] for i in range(at + 1, len(clicks)))
+        return next((c.t for c in later if not c.near(click, self.dead.radius_px)), None)
+
+    def _repeats(self, clicks: Sequence[KnownClick], at: int, flag: int, within_ms: int) -> bool:
+        """Return whether a click on the same place shortly before has the flag already."""
+        click = clicks[at]
+        for i in range(at - 1, -1, -1):
+            if click.t - clicks[i].t > within_ms:
+                return False
+            if clicks[i].has(flag) and clicks[i].near(click, self.dead.radius_px):
+                return True
+        return False
 
     def on_end(self, memory: ClickMemory) -> Sequence[Verdict]:
         """Judge every burst."""
@@ -195,6 +211,26 @@ class ClickDetectors:
     def wake_at(self, memory: ClickMemory) -> int:
         """Return when the next burst may be over."""
         return memory.wake
+
+
+def _on_down(memory: ClickMemory, down: PointerDown, _due: int) -> Sequence[Verdict]:
+    memory.add_mark([down.t, What.DOWN, memory.window(down.window), down.node])
+    return ()
+
+
+def _on_page_view(memory: ClickMemory, view: PageView, _due: int) -> Sequence[Verdict]:
+    memory.add_mark([view.t, What.NAVIGATION, memory.window(view.window), 0])
+    return ()
+
+
+def _on_form_submit(memory: ClickMemory, submit: FormSubmit, _due: int) -> Sequence[Verdict]:
+    memory.add_mark([submit.t, What.UNSEEN, memory.window(submit.window), 0])
+    return ()
+
+
+def _on_leave(memory: ClickMemory, leave: Leave, _due: int) -> Sequence[Verdict]:
+    memory.add_mark([leave.t, What.UNKNOWN, memory.window(leave.window), 0])
+    return ()
 
 
 def _wake(memory: ClickMemory, at: int) -> None:
@@ -216,15 +252,3 @@ def _flags(click: Click) -> int:
     elif click.not_judged is not None:
         flags |= Flag.UNJUDGED
     return flags
-
-
-def _next_elsewhere(click: KnownClick, clicks: Sequence[KnownClick], radius_px: int) -> int | None:
-    """Return the time of the next click on another place."""
-    return next((c.t for c in clicks if c.t > click.t and not c.near(click, radius_px)), None)
-
-
-def _repeats(click: KnownClick, clicks: Sequence[KnownClick], flag: int, within_ms: int, radius_px: int) -> bool:
-    """Return whether a click on the same place shortly before has the flag already."""
-    return any(
-        c.has(flag) and 0 <= click.t - c.t <= within_ms and c is not click and c.near(click, radius_px) for c in clicks
-    )

@@ -6,13 +6,16 @@ what belongs to it has had the time to arrive, and the verdicts depend on the se
 order in which they came.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from schemas.signals import Signal
 from stream_processors.analyze.detectors.verdict import Verdict
 
 M = TypeVar("M")
+
+Handler = Callable[..., Sequence[Verdict]]
+"""`handler(memory, signal, due)` takes note of a signal, and returns what that alone decides; `due` is the log time at
+which it may be judged."""
 
 FOREVER = 1 << 62
 """Later than every due time: settling everything."""
@@ -25,12 +28,8 @@ class Detector(Protocol[M]):
     def memory(self) -> type[M]:
         """The type of the memory: a dataclass of plain JSON values; without arguments it is that of a new session."""
 
-    @property
-    def signals(self) -> tuple[type[Any], ...]:
-        """The types of signals that it wants to see."""
-
-    def on_signal(self, memory: M, signal: Signal, *, due: int) -> Sequence[Verdict]:
-        """Take note of a signal, and say what it alone decides; `due` is the log time at which it may be judged."""
+    def handlers(self) -> Mapping[type[Any], Handler]:
+        """Return what to call for each type of signal that it wants to see."""
 
     def on_time(self, memory: M, moment: int) -> Sequence[Verdict]:
         """Judge what is due at `moment`, log time in epoch ms."""

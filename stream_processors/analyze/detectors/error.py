@@ -6,12 +6,12 @@ fingerprint within `TWIN_MS` is the same error, and counts once. Recorded errors
 `REPEAT_MS` after the last, are one finding, because a loop writes the console full.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.signals import ScriptError, Signal
-from stream_processors.analyze.detectors.detector import FOREVER
+from schemas.signals import ScriptError
+from stream_processors.analyze.detectors.detector import FOREVER, Handler
 from stream_processors.analyze.detectors.fingerprint import fingerprint
 from stream_processors.analyze.detectors.thresholds import switch
 from stream_processors.analyze.detectors.verdict import FindingKind, Severity, Verdict
@@ -53,12 +53,12 @@ class ErrorDetector:
     config: ErrorConfig = ErrorConfig()
 
     memory = ErrorMemory
-    signals = (ScriptError,)
 
-    def on_signal(self, memory: ErrorMemory, signal: Signal, *, due: int) -> Sequence[Verdict]:
-        """Report a structured error; keep a recorded one."""
-        if not isinstance(signal, ScriptError) or not self.config.enabled:
-            return ()
+    def handlers(self) -> Mapping[type[Any], Handler]:
+        """Errors only."""
+        return {ScriptError: self._on_error} if self.config.enabled else {}
+
+    def _on_error(self, memory: ErrorMemory, signal: ScriptError, due: int) -> Sequence[Verdict]:
         mark = fingerprint(signal.message)
         if not signal.event_id:
             memory.pending.append(

@@ -8,13 +8,13 @@ page view; its time is the last touch.
 Fields outside of a form are no form: who makes the signals names the form.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from schemas.signals import Element, FormSubmit, FormTouch, Leave, PageView, Signal
-from stream_processors.analyze.detectors.detector import FOREVER
+from schemas.signals import Element, FormSubmit, FormTouch, Leave, PageView
+from stream_processors.analyze.detectors.detector import FOREVER, Handler
 from stream_processors.analyze.detectors.thresholds import switch, whole
 from stream_processors.analyze.detectors.verdict import FindingKind, Severity, Verdict
 
@@ -27,7 +27,8 @@ MAX_FORMS = 16
 MAX_FIELDS = 30
 """Names of fields remembered of a form."""
 
-MAX_LEAVES = 16
+MAX_LEAVES = 8
+"""Leaves that have not been judged, or that left no touched form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,14 @@ class FormMemory:
     """Forms that were touched, submits, and the moments at which pages were left."""
 
     forms: list[list[Any]] = field(default_factory=list)
-    """window, form, page_url, first touch, last touch, names of fields."""
+    """window, form, page_url, its path, first touch, last touch, names of fields."""
     submits: list[list[Any]] = field(default_factory=list)
     """t, window, form."""
     leaves: list[list[Any]] = field(default_factory=list)
-    """t, window, due, page that came (empty for a leave event)."""
+    """t, window, due, path of the page that came (empty for a leave event)."""
     left: dict[str, int] = field(default_factory=dict)
     """When a touched form was last left, by window: a touch from before is too late."""
+    wake: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,53 +61,40 @@ class FormAbandonmentDetector:
     config: FormAbandonmentConfig = FormAbandonmentConfig()
 
     memory = FormMemory
-    signals = (FormTouch, FormSubmit, Leave, PageView)
 
-    def on_signal(self, memory: FormMemory, signal: Signal, *, due: int) -> Sequence[Verdict]:
-        """Take note of a touch, a submit or a leave."""
+    def handlers(self) -> Mapping[type[Any], Handler]:
+        """Touches and submits of forms, and what leaves their page."""
         if not self.config.enabled:
-            return ()
-        match signal:
-            case FormTouch():
-                _touch(memory, signal)
-            case FormSubmit():
-                memory.submits.append([signal.t, signal.window, signal.form])
-                memory.submits.sort()
-                del memory.submits[:-MAX_FORMS]
-            case Leave() if not signal.hidden:
-                _leave(memory, signal.t, signal.window, due, "")
-            case PageView():
-                _leave(memory, signal.t, signal.window, due, _path(signal.url))
-            case _:
-                pass
-        return ()
+            return {}
+        return {FormTouch: _on_touch, FormSubmit: _on_submit, Leave: _on_leave, PageView: _on_page_view}
 
     def on_time(self, memory: FormMemory, moment: int) -> Sequence[Verdict]:
         """Judge the forms whose page was left."""
         found: list[Verdict] = []
-        for t, window, due, path in memory.leaves:
-            if due > moment:
+        for leave in memory.leaves:
+            if leave[2] > moment:
                 continue
-            for form in [form for form in memory.forms if _leaves(form, t, window, path)]:
-                found += self._judge(memory, form, t)
-                memory.left[form[0]] = max(t, memory.left.get(form[0], 0))
+            for form in [form for form in memory.forms if _leaves(form, leave)]:
+                found += self._judge(memory, form, leave[0])
+                memory.left[form[0]] = max(leave[0], memory.left.get(form[0], 0))
                 memory.forms.remove(form)
-                if form[4] > t:
-                    memory.forms.append([*form[:3], form[4], form[4], form[5]])
-        memory.leaves = [row for row in memory.leaves if row[2] > moment]
+                if form[5] > leave[0]:
+                    memory.forms.append([*form[:4], form[5], form[5], form[6]])
+        memory.leaves = [leave for leave in memory.leaves if leave[2] > moment]
         while len(memory.left) > MAX_FORMS:
             del memory.left[next(iter(memory.left))]
+        _set_wake(memory)
         return found
 
     def on_end(self, memory: FormMemory) -> Sequence[Verdict]:
         """Judge what is left: the end of the session leaves every page."""
         found = list(self.on_time(memory, FOREVER))
         for form in memory.forms:
-            found += self._judge(memory, form, form[4])
+            found += self._judge(memory, form, form[5])
         return found
 
     def _judge(self, memory: FormMemory, form: list[Any], left: int) -> list[Verdict]:
-        window, name, page_url, first, last, fields = form
+        window, name, page_url, _, first, last, fields = form
         if len(fields) < self.config.min_fields or any(
             first <= t <= max(left, last) + SUBMIT_GRACE_MS and _same(window, where) and what in ("", name)
             for t, where, what in memory.submits
@@ -119,45 +108,69 @@ class FormAbandonmentDetector:
                 severity=Severity.MEDIUM,
                 page_url=page_url,
                 element=Element(tag="form", selector=name),
-                evidence={"fields": len(fields), "field_names": sorted(fields), "spent_ms": min(last, left) - first},
+                evidence={"fields": len(fields), "field_names": fields, "spent_ms": min(last, left) - first},
             )
         ]
 
     def wake_at(self, memory: FormMemory) -> int:
         """Return when the first leave is due that leaves a form."""
-        return min(
-            (
-                due
-                for t, window, due, path in memory.leaves
-                if any(_leaves(form, t, window, path) for form in memory.forms)
-            ),
-            default=0,
-        )
+        return memory.wake
 
 
-def _touch(memory: FormMemory, touch: FormTouch) -> None:
+def _on_touch(memory: FormMemory, touch: FormTouch, _due: int) -> Sequence[Verdict]:
     if touch.t <= memory.left.get(touch.window, 0):
-        return
+        return ()
     for form in memory.forms:
         if form[:3] == [touch.window, touch.form, touch.page_url]:
-            form[3], form[4] = min(form[3], touch.t), max(form[4], touch.t)
-            if touch.field not in form[5] and len(form[5]) < MAX_FIELDS:
-                form[5] = sorted([*form[5], touch.field])
-            return
-    memory.forms.append([touch.window, touch.form, touch.page_url, touch.t, touch.t, [touch.field]])
-    if len(memory.forms) > MAX_FORMS:
-        memory.forms.remove(min(memory.forms, key=lambda form: form[4]))
+            form[4], form[5] = min(form[4], touch.t), max(form[5], touch.t)
+            if touch.field not in form[6] and len(form[6]) < MAX_FIELDS:
+                form[6] = sorted([*form[6], touch.field])
+            break
+    else:
+        path = _path(touch.page_url)
+        memory.forms.append([touch.window, touch.form, touch.page_url, path, touch.t, touch.t, [touch.field]])
+        if len(memory.forms) > MAX_FORMS:
+            memory.forms.remove(min(memory.forms, key=lambda form: form[5]))
+    _set_wake(memory)
+    return ()
+
+
+def _on_submit(memory: FormMemory, submit: FormSubmit, _due: int) -> Sequence[Verdict]:
+    memory.submits.append([submit.t, submit.window, submit.form])
+    memory.submits.sort()
+    del memory.submits[:-MAX_FORMS]
+    return ()
+
+
+def _on_leave(memory: FormMemory, leave: Leave, due: int) -> Sequence[Verdict]:
+    if not leave.hidden:
+        _leave(memory, leave.t, leave.window, due, "")
+    return ()
+
+
+def _on_page_view(memory: FormMemory, view: PageView, due: int) -> Sequence[Verdict]:
+    _leave(memory, view.t, view.window, due, _path(view.url))
+    return ()
 
 
 def _leave(memory: FormMemory, t: int, window: str, due: int, path: str) -> None:
     memory.leaves.append([t, window, due, path])
     memory.leaves.sort()
     del memory.leaves[:-MAX_LEAVES]
+    if memory.forms:
+        _set_wake(memory)
 
 
-def _leaves(form: list[Any], t: int, window: str, path: str) -> bool:
-    """Return whether the page with this form was left at `t`, by going to `path` or by a leave event."""
-    return bool(form[3] <= t and _same(form[0], window) and (not path or path != _path(form[2])))
+def _set_wake(memory: FormMemory) -> None:
+    memory.wake = min(
+        (leave[2] for leave in memory.leaves if any(_leaves(form, leave) for form in memory.forms)), default=0
+    )
+
+
+def _leaves(form: list[Any], leave: list[Any]) -> bool:
+    """Return whether a form was left: by a leave event, or by going to another path."""
+    t, window, _, path = leave
+    return bool(form[4] <= t and _same(form[0], window) and path != form[3])
 
 
 def _same(window: str, other: str) -> bool:

@@ -9,7 +9,7 @@ import orjson
 
 from stream_processors.analyze.config import DetectorConfig, read_detectors
 from stream_processors.analyze.detectors.clicks import ClickDetectors
-from stream_processors.analyze.detectors.detector import Detector
+from stream_processors.analyze.detectors.detector import Detector, Handler
 from stream_processors.analyze.detectors.error import ErrorDetector
 from stream_processors.analyze.detectors.form_abandonment import FormAbandonmentDetector
 from stream_processors.analyze.detectors.quick_back import QuickBackDetector
@@ -23,7 +23,10 @@ class Panel:
     config: DetectorConfig
     detectors: Mapping[str, Detector[Any]]
     """By the name under which a session keeps the detector's memory."""
-    by_signal: Mapping[type[Any], Sequence[tuple[str, Detector[Any]]]]
+    by_signal: Mapping[type[Any], Sequence[tuple[str, type[Any], Handler]]]
+    """For each type of signal: where it is remembered, the type of that memory, and what to call."""
+    settle_ms: int
+    """How long after a signal anything can still matter to it."""
 
 
 def panel_for(overrides: Mapping[str, Any] | None) -> Panel:
@@ -45,8 +48,8 @@ def build_panel(config: DetectorConfig) -> Panel:
         "form_abandonment": FormAbandonmentDetector(config.form_abandonment),
         "quick_back": QuickBackDetector(config.quick_back),
     }
-    by_signal: dict[type[Any], list[tuple[str, Detector[Any]]]] = {}
+    by_signal: dict[type[Any], list[tuple[str, type[Any], Handler]]] = {}
     for name, detector in detectors.items():
-        for kind in detector.signals:
-            by_signal.setdefault(kind, []).append((name, detector))
-    return Panel(config, detectors, by_signal)
+        for kind, handler in detector.handlers().items():
+            by_signal.setdefault(kind, []).append((name, detector.memory, handler))
+    return Panel(config, detectors, by_signal, config.settle_ms)

@@ -4,16 +4,16 @@ Three page views in a row in one window, A, B, A, with at most `max_stay_ms` bet
 page in a row are one. The finding's page is B, its time the return.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.signals import PageView, Signal
-from stream_processors.analyze.detectors.detector import FOREVER
+from schemas.signals import PageView
+from stream_processors.analyze.detectors.detector import FOREVER, Handler
 from stream_processors.analyze.detectors.thresholds import switch, whole
 from stream_processors.analyze.detectors.verdict import FindingKind, Severity, Verdict
 
-MAX_VIEWS = 8
+MAX_VIEWS = 6
 """Page views remembered, of every window; three in one window are enough, told twice at worst."""
 
 TOLD_TWICE_MS = 2000
@@ -37,6 +37,7 @@ class QuickBackMemory:
     views: list[list[Any]] = field(default_factory=list)
     """t, window, url, due (0 once judged)."""
     reported: list[int] = field(default_factory=list)
+    wake: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +47,20 @@ class QuickBackDetector:
     config: QuickBackConfig = QuickBackConfig()
 
     memory = QuickBackMemory
-    signals = (PageView,)
 
-    def on_signal(self, memory: QuickBackMemory, signal: Signal, *, due: int) -> Sequence[Verdict]:
-        """Take note of a page view."""
-        if isinstance(signal, PageView) and self.config.enabled:
-            memory.views.append([signal.t, signal.window, signal.url, due])
-            memory.views.sort()
-            del memory.views[:-MAX_VIEWS]
+    def handlers(self) -> Mapping[type[Any], Handler]:
+        """Page views only."""
+        return {PageView: self._on_page_view} if self.config.enabled else {}
+
+    def _on_page_view(self, memory: QuickBackMemory, view: PageView, due: int) -> Sequence[Verdict]:
+        memory.views.append([view.t, view.window, view.url, due])
+        memory.views.sort()
+        del memory.views[:-MAX_VIEWS]
+        self._set_wake(memory)
         return ()
+
+    def _set_wake(self, memory: QuickBackMemory) -> None:
+        memory.wake = min((view[3] for view, _ in self._returns(memory) if view[3]), default=0)
 
     def _returns(self, memory: QuickBackMemory) -> Iterator[tuple[list[Any], list[Any]]]:
         """Yield each view that is a quick return, with the view that it returns from."""
@@ -89,6 +95,7 @@ class QuickBackDetector:
                 )
             )
         del memory.reported[:-MAX_REPORTED]
+        self._set_wake(memory)
         return found
 
     def on_end(self, memory: QuickBackMemory) -> Sequence[Verdict]:
@@ -97,4 +104,4 @@ class QuickBackDetector:
 
     def wake_at(self, memory: QuickBackMemory) -> int:
         """Return when the first return is due."""
-        return min((view[3] for view, _ in self._returns(memory) if view[3]), default=0)
+        return memory.wake

@@ -55,24 +55,22 @@ class RageClickConfig:
     ignored_selectors: tuple[str, ...] = selectors()
 
 
-def bursts(clicks: Sequence[KnownClick], config: RageClickConfig) -> list[list[KnownClick]]:
-    """Cut clicks, in order of time, into bursts; a click alone is a burst of one."""
-    found: list[list[KnownClick]] = []
-    for click in clicks:
-        if found and _continues(found[-1], click, config):
-            found[-1].append(click)
-        else:
-            found.append([click])
-    return found
+def bursts(clicks: Sequence[KnownClick], config: RageClickConfig) -> list[tuple[int, int]]:
+    """Cut clicks, in order of time, into bursts: from where to before where each goes; a click alone is one."""
+    starts: list[int] = []
+    for at, click in enumerate(clicks):
+        if not starts or not _continues(clicks[starts[-1]], clicks[at - 1], click, config):
+            starts.append(at)
+    return list(zip(starts, [*starts[1:], len(clicks)], strict=True))
 
 
-def _continues(burst: Sequence[KnownClick], click: KnownClick, config: RageClickConfig) -> bool:
+def _continues(first: KnownClick, last: KnownClick, click: KnownClick, config: RageClickConfig) -> bool:
     return (
-        (click.t if click.down is None else click.down) - burst[-1].t <= config.max_gap_ms
-        and click.t - burst[0].t <= config.max_burst_ms
+        (click.t if click.down is None else click.down) - last.t <= config.max_gap_ms
+        and click.t - first.t <= config.max_burst_ms
         and not click.has(Flag.KEYBOARD)
-        and not burst[-1].has(Flag.KEYBOARD)
-        and click.near(burst[-1], config.radius_px)
+        and not last.has(Flag.KEYBOARD)
+        and click.near(last, config.radius_px)
     )
 
 

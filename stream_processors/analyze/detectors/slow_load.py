@@ -4,12 +4,12 @@ One finding per vital and page view: libraries report the same vital again when 
 page view is the last one at or before the vital, so a vital waits until the views of its time have come.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.signals import PageView, Signal, WebVital
-from stream_processors.analyze.detectors.detector import FOREVER
+from schemas.signals import PageView, WebVital
+from stream_processors.analyze.detectors.detector import FOREVER, Handler
 from stream_processors.analyze.detectors.thresholds import number, switch
 from stream_processors.analyze.detectors.verdict import FindingKind, Severity, Verdict
 
@@ -68,20 +68,17 @@ class SlowLoadDetector:
     config: SlowLoadConfig = SlowLoadConfig()
 
     memory = SlowLoadMemory
-    signals = (PageView, WebVital)
 
-    def on_signal(self, memory: SlowLoadMemory, signal: Signal, *, due: int) -> Sequence[Verdict]:
-        """Take note of a page view or of a slow vital."""
-        if isinstance(signal, PageView):
-            memory.views.append(signal.t)
-            memory.views.sort()
-            del memory.views[:-MAX_VIEWS]
-        elif isinstance(signal, WebVital) and self.config.enabled:
-            poor = self.config.poor(signal.name)
-            if poor is not None and signal.value > poor:
-                memory.pending.append([signal.t, signal.name, signal.value, signal.page_url, due])
-                memory.pending.sort(key=lambda row: row[:4])
-                del memory.pending[:-MAX_PENDING]
+    def handlers(self) -> Mapping[type[Any], Handler]:
+        """Page views, and the vitals that tell how they loaded."""
+        return {PageView: _on_page_view, WebVital: self._on_vital} if self.config.enabled else {}
+
+    def _on_vital(self, memory: SlowLoadMemory, vital: WebVital, due: int) -> Sequence[Verdict]:
+        poor = self.config.poor(vital.name)
+        if poor is not None and vital.value > poor:
+            memory.pending.append([vital.t, vital.name, vital.value, vital.page_url, due])
+            memory.pending.sort(key=lambda row: row[:4])
+            del memory.pending[:-MAX_PENDING]
         return ()
 
     def on_time(self, memory: SlowLoadMemory, moment: int) -> Sequence[Verdict]:
@@ -117,3 +114,10 @@ class SlowLoadDetector:
     def wake_at(self, memory: SlowLoadMemory) -> int:
         """Return when the first slow vital is due."""
         return min((row[4] for row in memory.pending), default=0)
+
+
+def _on_page_view(memory: SlowLoadMemory, view: PageView, _due: int) -> Sequence[Verdict]:
+    memory.views.append(view.t)
+    memory.views.sort()
+    del memory.views[:-MAX_VIEWS]
+    return ()
