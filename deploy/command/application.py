@@ -1,0 +1,117 @@
+"""The command line: which commands there are, how each is taught, and how each ends."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from deploy.command import ask, manage, operate, serve
+from deploy.command.failure import Exit, explain
+from deploy.command.options import group, teach
+
+
+def build() -> typer.Typer:
+    """Build the command line."""
+    app = group("Session intelligence: browser events and rrweb recordings in, frustration findings in plain SQL out.")
+    app.callback(invoke_without_command=True)(_root)
+    _add_running(app)
+    _add_operating(app)
+    app.add_typer(_projects(), name="projects", short_help="Projects, keys, settings.")
+    app.add_typer(_dead_letters(), name="dead-letters", short_help="What could not be processed, and why.")
+    app.add_typer(_recordings(), name="recordings", short_help="Take recordings out.")
+    return app
+
+
+def _add_running(app: typer.Typer) -> None:
+    up = teach("traceflow up", "traceflow up --gateway-port 0 --workers analyze=2,sink=2")
+    app.command(short_help="Run everything on this machine.", epilog=up)(serve.up)
+    settings = "Settings come from TRACEFLOW_* variables: a missing or wrong one is named, with exit code 78."
+    for command, about in ((serve.gateway, "gateway"), (serve.digest, "digest"), (serve.analyze, "analyze")):
+        example = f"TRACEFLOW_KAFKA_BOOTSTRAP=broker:9092 traceflow {about}"
+        app.command(short_help=f"Run one {about} process.", epilog=teach(example, more=settings))(command)
+    sink = teach("traceflow sink", "traceflow sink events recordings", more=settings)
+    app.command(short_help="Run one sink process.", epilog=sink)(serve.sink)
+    demo = teach("traceflow demo", "traceflow demo --json", more="Exit code 1 says: a number does not add up.")
+    app.command(short_help="Show it on real browser sessions.", epilog=demo)(serve.demo)
+
+
+def _add_operating(app: typer.Typer) -> None:
+    migrate = teach("traceflow migrate", "traceflow migrate --dry-run", "traceflow migrate --status --json")
+    app.command(short_help="Bring the database up to date.", epilog=migrate)(operate.migrate)
+    topics = teach(
+        "traceflow topics --replication 3", "traceflow topics --check", more="Exit code 1 says: they differ."
+    )
+    app.command("topics", short_help="Create and check the topics.", epilog=topics)(operate.topics_command)
+    status = teach("traceflow status", "traceflow status --json | jq '.stages[].lag'")
+    app.command(short_help="How each stage keeps up.", epilog=status)(operate.status)
+    sql = teach('traceflow sql "SELECT count(*) FROM traceflow_events" --json')
+    app.command("sql", short_help="Ask the database, read-only.", epilog=sql)(ask.sql_command)
+
+
+def _projects() -> typer.Typer:
+    projects = group("Make projects and their keys, and change their settings.")
+    create = teach("traceflow projects create shop origins=https://shop.example")
+    projects.command("create", short_help="Make a project and its key.", epilog=create)(manage.projects_create)
+    listing = teach("traceflow projects list --json")
+    projects.command("list", short_help="Show all projects.", epilog=listing)(manage.projects_list)
+    rotate = teach("traceflow projects rotate-key 3f0c… --keep-old")
+    projects.command("rotate-key", short_help="Make another key.", epilog=rotate)(manage.projects_rotate_key)
+    change = teach(
+        "traceflow projects set 3f0c… session_gap_ms=600000 origins=https://a.example,https://b.example",
+        "traceflow projects set 3f0c… detectors.rage_click.min_clicks=4",
+        "traceflow projects set 3f0c… session_gap_ms=      (back to the default)",
+    )
+    projects.command("set", short_help="Change settings.", epilog=change)(manage.projects_set)
+    return projects
+
+
+def _dead_letters() -> typer.Typer:
+    letters = group("Look at what could not be processed, and why.")
+    listing = teach("traceflow dead-letters list --reason engine_error --since 2h")
+    letters.command("list", short_help="List them.", epilog=listing)(ask.dead_letters_list)
+    letters.command("show", short_help="Show one.", epilog=teach("traceflow dead-letters show 3:120"))(
+        ask.dead_letters_show
+    )
+    return letters
+
+
+def _recordings() -> typer.Typer:
+    recordings = group("Take session recordings out.")
+    export = teach("traceflow recordings export first --output first.json")
+    recordings.command("export", short_help="Write one as a JSON array.", epilog=export)(ask.recordings_export)
+    return recordings
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code; an expected error is one line on standard error."""
+    try:
+        build()(list(arguments), prog_name="traceflow")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else Exit.USAGE
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # the reader of our output has seen enough; keep the interpreter's own flush at exit quiet
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.DONE
+    except Exception as error:
+        told = explain(error)
+        if told is None:
+            raise
+        sys.stderr.write(f"traceflow: {told[0]}\n")
+        return told[1]
+    return Exit.DONE
+
+
+def _root(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    if version:
+        from importlib.metadata import version as version_of
+
+        typer.echo(version_of("traceflow"))
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())

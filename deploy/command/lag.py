@@ -1,0 +1,77 @@
+"""The arithmetic of `traceflow status`: from two samples of a stage's positions to lag, rate and age. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Where the log and one reader of it stood at one moment, by partition."""
+
+    at_s: float
+    begins: Mapping[int, int]
+    """First offset that the broker still has."""
+    ends: Mapping[int, int]
+    """The offset that the broker gives next."""
+    positions: Mapping[int, int]
+    """The offset that the reader will process next; a partition that it never read is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """How one stage keeps up."""
+
+    stage: str
+    topic: str
+    lag: int
+    """Records in the log that the stage has not processed."""
+    incoming_per_s: float
+    processed_per_s: float
+    oldest_unprocessed_s: float | None
+    """Age of the oldest record that waits, seconds; None if none does."""
+    lost: int
+    """Records that were deleted by retention before the stage read them."""
+    workers: int | None
+    """Members of its group now; None if unknown."""
+    dead_letters: int | None = None
+    """Records that it parked and that are still kept; None if not counted."""
+
+
+def waiting_from(sample: Sample) -> dict[int, int]:
+    """Return, for each partition that has something to process, the offset of the first such record."""
+    starts = {p: max(sample.positions.get(p, begin), begin) for p, begin in sample.begins.items()}
+    return {p: start for p, start in starts.items() if start < sample.ends.get(p, start)}
+
+
+def report(
+    stage: str,
+    topic: str,
+    *,
+    before: Sample,
+    after: Sample,
+    waiting_since_ms: Sequence[int],
+    now_ms: int,
+    workers: int | None,
+    dead_letters: int | None,
+) -> StageReport:
+    """Compare two samples; `waiting_since_ms` holds the broker's times of the first waiting records."""
+    seconds = max(after.at_s - before.at_s, 1e-9)
+    waiting = waiting_from(after)
+    lost = sum(max(0, begin - after.positions[p]) for p, begin in after.begins.items() if p in after.positions)
+    oldest = max(0, now_ms - min(waiting_since_ms)) / 1000 if waiting_since_ms else None
+    return StageReport(
+        stage=stage,
+        topic=topic,
+        lag=sum(after.ends[p] - start for p, start in waiting.items()),
+        incoming_per_s=round(_grown(before.ends, after.ends) / seconds, 1),
+        processed_per_s=round(_grown(before.positions, after.positions) / seconds, 1),
+        oldest_unprocessed_s=oldest,
+        lost=lost,
+        workers=workers,
+        dead_letters=dead_letters,
+    )
+
+
+def _grown(before: Mapping[int, int], after: Mapping[int, int]) -> int:
+    # a position that moved back (a worker that resumes from its state) is no negative throughput
+    return sum(max(0, end - before[p]) for p, end in after.items() if p in before)

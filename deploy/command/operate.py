@@ -1,0 +1,109 @@
+"""The commands for who operates a deployment: `migrate`, `topics`, `status`."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from deploy.command.failure import Exit
+from deploy.command.options import Data, Json
+
+
+def migrate(
+    data: Data = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be applied, change nothing.")] = False,
+    show_status: Annotated[bool, typer.Option("--status", help="Show each migration's state, change nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring the database to the newest schema: forward only, safe to run twice, safe beside running services."""
+    from adapters import migrations
+    from deploy.command.answer import print_json, print_table
+    from deploy.command.reach import database
+
+    url = database(os.environ, data).url.get_secret_value()
+    if show_status:
+        found = migrations.status(url)
+        if as_json:
+            print_json(found)
+            return
+        columns = ["version", "name", "state", "applied_at", "ms"]
+        print_table(columns, [[getattr(row, column) for column in columns] for row in found])
+        return
+    applied = migrations.migrate(url, dry_run=dry_run)
+    if as_json:
+        print_json(applied)
+        return
+    for migration in applied:
+        typer.echo(f"{'would apply' if dry_run else 'applied'} {migration.name}")
+        for warning in migration.warnings:
+            typer.echo(f"  {warning}")
+    typer.echo("the database is up to date" if not (dry_run and applied) else f"{len(applied)} migrations are pending")
+
+
+def topics_command(
+    data: Data = None,
+    replication: Annotated[
+        int, typer.Option(help="Replicas of each partition; from 3 on two must have a record.", min=1)
+    ] = 1,
+    partitions: Annotated[
+        int | None, typer.Option(help="Of each topic; default TRACEFLOW_PARTITIONS.", min=1, max=1000)
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only compare, create nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Create the topics that are missing, and report how existing ones differ from their declarations.
+
+    Existing topics are never altered.
+    """
+    from confluent_kafka.admin import AdminClient
+
+    from adapters.kafka_admin import Layout, check_topics, create_topics
+    from deploy.command.answer import print_json
+    from deploy.command.reach import kafka
+    from schemas import topics
+
+    settings, log = kafka(os.environ, data)
+    layout = Layout(prefix=log.topic_prefix, partitions=partitions or log.partitions, replication=replication)
+    admin = AdminClient({**settings.librdkafka()})
+    created = [] if check else create_topics(admin, topics.ALL, layout)
+    differences = check_topics(admin, topics.ALL, layout)
+    if as_json:
+        print_json({"created": created, "differences": differences})
+    else:
+        for name in created:
+            typer.echo(f"created {name}: {layout.partitions} partitions, {layout.replication} replicas")
+        for difference in differences:
+            typer.echo(str(difference))
+        if not differences:
+            typer.echo(f"all {len(topics.ALL)} topics are as declared")
+    if differences:
+        raise typer.Exit(Exit.NO)
+
+
+def status(
+    data: Data = None,
+    interval: Annotated[float, typer.Option(help="Seconds over which throughput is measured.", min=0.1, max=60)] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Show how each stage keeps up: lag, throughput, age of the oldest waiting record, dead letters, versions."""
+    from deploy.command import reach
+    from deploy.command.answer import print_json, print_table
+    from deploy.command.status import gather_status, rows_for_people
+
+    kafka, log = reach.kafka(os.environ, data)
+    found = gather_status(kafka, log, reach.database(os.environ, data), interval_s=interval)
+    if as_json:
+        print_json(found)
+        return
+    columns = ["stage", "lag", "in/s", "done/s", "oldest s", "dead letters", "workers", "lost"]
+    print_table(columns, rows_for_people(found["stages"]))
+    letters, versions = found["dead_letters"], found["versions"]
+    reasons = ", ".join(f"{reason} {n}" for reason, n in sorted((letters["by_reason"] or {}).items()))
+    typer.echo(f"dead letters kept: {letters['kept']}{f' ({reasons})' if reasons else ''}")
+    ahead = ", ".join(f"{table} {days}" for table, days in found["partitions_ahead_days"].items())
+    typer.echo(f"partitions ahead, days: {ahead}")
+    pending = f", {len(versions['schema_pending'])} migrations pending" if versions["schema_pending"] else ""
+    typer.echo(
+        f"traceflow {versions['traceflow']}, message format {versions['message_format']}, "
+        f"schema {versions['schema']}{pending}, PostgreSQL {versions['postgres']}"
+    )

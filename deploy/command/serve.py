@@ -1,0 +1,88 @@
+"""The commands that run something: `up`, one process of a service, the demo."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.command.options import Json
+
+
+def up(
+    data: Annotated[
+        Path | None, typer.Option(help="Where everything is kept; default TRACEFLOW_DATA_DIR or .traceflow.")
+    ] = None,
+    gateway_port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8100,
+    workers: Annotated[str, typer.Option(metavar="ROLE=N,…", help="Processes of gateway, digest, analyze, sink.")] = "",
+    partitions: Annotated[
+        int | None, typer.Option(help="Of each topic, at the first start; default 12.", min=1, max=1000)
+    ] = None,
+    ready_file: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Written as JSON once everything accepts work, and kept true.")
+    ] = None,
+) -> None:
+    """Run everything on this machine: a real Kafka, a real Postgres, gateway, stages and sinks, until Ctrl-C.
+
+    Starts again on the same data directory with nothing lost. TRACEFLOW_KAFKA_BOOTSTRAP and TRACEFLOW_DATABASE_URL name
+    existing servers instead of the local ones.
+    """
+    from deploy.command.bring_up import summary
+    from deploy.runtime.instance import Instance, data_directory
+    from deploy.runtime.local import UpOptions
+    from deploy.runtime.local import up as run_all
+    from deploy.runtime.services import parse_workers
+
+    instance = Instance(data_directory(os.environ, data))
+    options = UpOptions(
+        instance=instance,
+        gateway_port=gateway_port,
+        workers=parse_workers(workers),
+        partitions=partitions,
+        ready_file=ready_file.absolute() if ready_file else None,
+    )
+    run_all(options, os.environ, announce=lambda state: typer.echo(summary(state, instance)))
+
+
+def gateway() -> None:
+    """Run one gateway process: HTTP in, acknowledged records in Kafka."""
+    _become("gateway")
+
+
+def digest() -> None:
+    """Run one digest process: interprets the recordings."""
+    _become("digest")
+
+
+def analyze() -> None:
+    """Run one analyze process: folds sessions, finds, scores."""
+    _become("analyze")
+
+
+def sink(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAMES…", help="Of events, sessions, recordings, signals, ai_jobs; all of them if none."
+        ),
+    ] = None,
+) -> None:
+    """Run one sink process: rows into Postgres, exactly once."""
+    _become("sink", tuple(names or ()))
+
+
+def _become(role: str, arguments: tuple[str, ...] = ()) -> None:
+    from deploy.runtime.services import command_of
+
+    command = command_of(role, arguments)
+    sys.stdout.flush()
+    os.execv(command[0], command)  # noqa: S606 # the service's own process, without a parent between
+
+
+def demo(as_json: Json = False) -> None:
+    """Start everything, replay real browser sessions over HTTP, show what was found, stop, and check every number."""
+    import importlib
+
+    sys.stdout.flush()
+    raise typer.Exit(int(importlib.import_module("deploy.demo").run(as_json=as_json)))

@@ -1,0 +1,209 @@
+"""`traceflow status`: how each stage keeps up, measured from outside, without asking the processes."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from adapters.dead_letter_reader import LetterFilter, read_dead_letters
+from adapters.kafka_consumer import watermarks
+from adapters.migrations import status as migration_status
+from adapters.postgres import Connection, connect, read_queries
+from deploy.command.lag import Sample, StageReport, report, waiting_from
+from schemas import topics
+from schemas.connections import DatabaseSettings, KafkaSettings, LogSettings
+from schemas.messages import FORMAT
+from schemas.topics import Topic
+
+_TIMEOUT_S = 15.0
+MOST_LETTERS_COUNTED = 20_000
+"""Dead letters are counted by stage up to this many; reading more would make `status` slow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage and what it reads; sinks keep their positions in Postgres, the others in their group."""
+
+    name: str
+    topic: Topic
+    sink: str | None = None
+
+
+STAGES = (
+    Stage("digest", topics.RECORDINGS),
+    Stage("analyze", topics.EVENTS),
+    *(
+        Stage(f"sink-{topic.name}", topic, sink=topic.name)
+        for topic in (topics.EVENTS, topics.RECORDINGS, topics.SESSIONS, topics.SIGNALS, topics.AI_JOBS)
+    ),
+)
+
+
+def gather_status(
+    kafka: KafkaSettings, log: LogSettings, database: DatabaseSettings, *, interval_s: float
+) -> dict[str, Any]:
+    """Measure for `interval_s` and return the whole report.
+
+    Raises:
+        KafkaException, psycopg.Error: Kafka or Postgres cannot be reached.
+        MigrationError: the database's history cannot be read.
+    """
+    admin = AdminClient({**kafka.librdkafka()})
+    consumer = Consumer(kafka.librdkafka() | {"group.id": f"{log.topic_prefix}status", "enable.auto.commit": False})
+    try:
+        with connect(database, application_name="traceflow status") as connection:
+            queries = read_queries("deploy.command", "status.sql")
+            measure = _Measure(admin, consumer, connection, queries, log.topic_prefix)
+            before = measure.samples()
+            time.sleep(interval_s)
+            after = measure.samples()
+            letters, by_stage = _dead_letters(consumer, kafka, log.topic_prefix)
+            stages = [measure.report(stage, before[stage.name], after[stage.name], by_stage) for stage in STAGES]
+            days_ahead = {str(table): int(days) for table, days in connection.execute(queries["days_ahead"])}
+            server = connection.execute(queries["server_version"]).fetchone()
+    finally:
+        consumer.close()
+    return {
+        "stages": [asdict(stage) for stage in stages],
+        "dead_letters": letters,
+        "partitions_ahead_days": days_ahead,
+        "versions": _versions(database, str(server[0]) if server else ""),
+    }
+
+
+class _Measure:
+    """Reads positions of stages, each sample of all of them at about the same moment."""
+
+    def __init__(
+        self,
+        admin: AdminClient,
+        consumer: Consumer,
+        connection: Connection,
+        queries: Mapping[str, bytes],
+        prefix: str,
+    ) -> None:
+        self._admin = admin
+        self._consumer = consumer
+        self._connection = connection
+        self._queries = queries
+        self._prefix = prefix
+        seen = admin.list_topics(timeout=_TIMEOUT_S).topics
+        self._partitions = {
+            stage.topic.name: sorted(seen[name].partitions) if (name := stage.topic.full_name(prefix)) in seen else []
+            for stage in STAGES
+        }
+
+    def samples(self) -> dict[str, Sample]:
+        """Take one sample of each stage."""
+        return {stage.name: self._sample(stage) for stage in STAGES}
+
+    def _sample(self, stage: Stage) -> Sample:
+        name = stage.topic.full_name(self._prefix)
+        positions = self._sink_positions(stage, name) if stage.sink else self._group_positions(stage, name)
+        marks = {p: watermarks(self._consumer, name, p) for p in self._partitions[stage.topic.name]}
+        return Sample(
+            at_s=time.monotonic(),
+            begins={p: low for p, (low, _) in marks.items()},
+            ends={p: high for p, (_, high) in marks.items()},
+            positions=positions,
+        )
+
+    def _sink_positions(self, stage: Stage, name: str) -> dict[int, int]:
+        rows = self._connection.execute(self._queries["sink_positions"], {"topic": name})
+        return {int(part): int(offset) for sink, part, offset in rows if sink == stage.sink}
+
+    def _group_positions(self, stage: Stage, name: str) -> dict[int, int]:
+        group = self._prefix + stage.name
+        asked = [TopicPartition(name, p) for p in self._partitions[stage.topic.name]]
+        if not asked:
+            return {}
+        futures = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, asked)])
+        found = futures[group].result(_TIMEOUT_S).topic_partitions or []
+        return {entry.partition: entry.offset for entry in found if entry.offset >= 0}
+
+    def report(self, stage: Stage, before: Sample, after: Sample, letters: Mapping[str, int] | None) -> StageReport:
+        """Compare two samples of a stage."""
+        return report(
+            stage.name,
+            stage.topic.full_name(self._prefix),
+            before=before,
+            after=after,
+            waiting_since_ms=self._times(stage, waiting_from(after)),
+            now_ms=int(time.time() * 1000),
+            workers=self._members(stage),
+            dead_letters=letters.get(stage.name, 0) if letters is not None else None,
+        )
+
+    def _times(self, stage: Stage, offsets: Mapping[int, int]) -> list[int]:
+        name = stage.topic.full_name(self._prefix)
+        times: dict[int, int] = {}
+        if not offsets:
+            return []
+        self._consumer.assign([TopicPartition(name, p, offset) for p, offset in offsets.items()])
+        ends_at = time.monotonic() + _TIMEOUT_S
+        while len(times) < len(offsets) and time.monotonic() < ends_at:
+            message = self._consumer.poll(0.5)
+            if message is None or message.error() or message.partition() is None:
+                continue
+            partition = message.partition() or 0
+            times.setdefault(partition, message.timestamp()[1])
+            self._consumer.pause([TopicPartition(name, partition)])
+        self._consumer.unassign()
+        return list(times.values())
+
+    def _members(self, stage: Stage) -> int | None:
+        group = self._prefix + stage.name
+        try:
+            return len(self._admin.describe_consumer_groups([group])[group].result(_TIMEOUT_S).members)
+        except KafkaException:
+            return None
+
+
+def _dead_letters(
+    consumer: Consumer, kafka: KafkaSettings, prefix: str
+) -> tuple[dict[str, Any], Mapping[str, int] | None]:
+    name = topics.DEAD_LETTERS.full_name(prefix)
+    metadata = consumer.list_topics(name, timeout=_TIMEOUT_S).topics[name]
+    marks = [watermarks(consumer, name, p) for p in metadata.partitions] if metadata.error is None else []
+    kept = sum(high - low for low, high in marks)
+    if kept > MOST_LETTERS_COUNTED:
+        return {"kept": kept, "by_reason": None}, None
+    letters = list(read_dead_letters(kafka, prefix=prefix, wanted=LetterFilter())) if kept else []
+    by_reason = Counter(stored.letter.reason for stored in letters)
+    return {"kept": kept, "by_reason": dict(by_reason)}, Counter(stored.letter.stage for stored in letters)
+
+
+def _versions(database: DatabaseSettings, server: str) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    migrations = migration_status(database.url.get_secret_value())
+    pending = [migration.name for migration in migrations if migration.state == "pending"]
+    applied = [migration.version for migration in migrations if migration.state in ("applied", "edited", "unknown")]
+    return {
+        "traceflow": version("traceflow"),
+        "message_format": FORMAT,
+        "schema": max(applied, default=0),
+        "schema_pending": pending,
+        "postgres": server,
+    }
+
+
+def rows_for_people(stages: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """Return the table's rows of a report."""
+    return [
+        [
+            stage["stage"],
+            stage["lag"],
+            stage["incoming_per_s"],
+            stage["processed_per_s"],
+            "" if stage["oldest_unprocessed_s"] is None else f"{stage['oldest_unprocessed_s']:.1f}",
+            stage["dead_letters"],
+            stage["workers"],
+            stage["lost"] or "",
+        ]
+        for stage in stages
+    ]

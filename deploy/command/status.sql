@@ -1,0 +1,16 @@
+-- What `traceflow status` reads from Postgres.
+
+-- sink_positions --
+-- Where each sink stands.
+SELECT sink, part, next_offset FROM public.traceflow_sink_offsets WHERE topic = %(topic)s
+
+-- days_ahead --
+-- For how many days after today each partitioned table has its partitions.
+SELECT relname, traceflow_parts.days_ahead(c.oid::regclass)
+FROM pg_catalog.pg_class AS c
+WHERE c.oid IN ('public.traceflow_events'::regclass, 'public.session_recording_chunks'::regclass)
+ORDER BY relname
+
+-- server_version --
+-- The server's version.
+SELECT current_setting('server_version')
