@@ -150,7 +150,7 @@ class Leave:
 
 @dataclass(slots=True, unsafe_hash=True)
 class ScriptError:
-    """A script error, an unhandled rejection or a console error."""
+    """A script error, an unhandled rejection, or an exception that the page wrote to the console."""
 
     tag: ClassVar[str] = "error"
     t: int

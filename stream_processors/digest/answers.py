@@ -1,0 +1,293 @@
+"""Which changes of a page may answer a click, and are therefore sent.
+
+Only what lies near a click counts: from 150 ms before its pointer-down (a tenth of the live controls act before the
+click event, and stamps jitter) to 2.6 s after the click. Of that, the first change of each place since the last
+pointer-down is sent: one visible change answers a click as well as a thousand.
+
+Not sent, or sent with a mark, is what a person would not take for an answer:
+- *the same again*: after the event the place is as it was before (the same text written anew, a list rendered anew with
+  equal content): not sent;
+- *undone*: the place returns to what it was before the click, so soon that it was only the control's feel (pressed,
+  rippling): within 900 ms at the control itself, within 100 ms anywhere. A second change says so (`undoes`). What
+  lasts longer was seen: a toast, a "Copied!";
+- *background*: the place also changes while nobody does anything (`background`); marked;
+- *lone*: nodes went and nothing came in their place, and the click's target was not among them: a toast that
+  leaves. Marked; how long after a click it still counts is judged later;
+- *own focus*: the control that was pressed takes the focus: not sent. Focus that moves elsewhere is.
+
+What a place was before is known only while the document is. Without it every change counts: silence is claimed only
+where it was heard.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from schemas.signals import Change, ChangeKind, Signal
+from stream_processors.digest.background import Background, Place
+from stream_processors.digest.chunk import checksum
+from stream_processors.digest.dom import DATA, FIRST, NEXT, TAG, Tree
+from stream_processors.digest.targets import Target
+
+BEFORE_DOWN_MS = 150
+AFTER_DOWN_MS = 1_500
+"""A press that becomes no click is followed this long."""
+AFTER_CLICK_MS = 2_600
+FEEL_MS = 900
+FLICKER_MS = 100
+SAME_MOMENT_MS = 30
+
+MAX_SENT = 16
+"""Changes sent per pointer-down; a page that is rendered anew has thousands."""
+MAX_SENT_BACKGROUND = 4
+MAX_FORMERS = 32
+MAX_CHILDREN = 200
+"""A longer list is not compared: any change of it counts."""
+MAX_FINGERPRINT_NODES = 60
+_MAX_DEPTH_IN_CONTROL = 8
+_MAX_CHAIN = 64
+
+UNKNOWN: Final = object()
+"""What a place is that is not in the document, or a list too long to be compared."""
+
+_GAINS = frozenset({ChangeKind.DOM, ChangeKind.STYLE, ChangeKind.SNAPSHOT})
+
+_Key = tuple[str, int, str, bool, bool]
+
+
+@dataclass(slots=True)
+class Former:
+    """What a place was when the pointer went down."""
+
+    value: Any
+    """An attribute's value, a text, or the ids of the children."""
+    gone: dict[int, str] = field(default_factory=dict)
+    """Fingerprints of the children that went since."""
+    changed: int = 0
+    """Since when the place differs; 0 if it does not."""
+
+
+@dataclass(slots=True)
+class Answers:
+    """The changes near the clicks of one window; state that outlives a chunk."""
+
+    window: str
+    since: int = 0
+    """When the pointer last went down."""
+    until: int = 0
+    chain: list[int] = field(default_factory=list)
+    """The nodes around what was pressed."""
+    target: int = 0
+    is_control: bool = False
+    sent: dict[_Key, None] = field(default_factory=dict)
+    formers: dict[Place, Former] = field(default_factory=dict)
+    recent: deque[tuple[int, ChangeKind, list[Place]]] = field(default_factory=lambda: deque(maxlen=8))
+    last_gain: int = 0
+    """When something visible last came or changed, other than by going away."""
+    lone: list[tuple[int, int]] = field(default_factory=list)
+    """Lone removals of this chunk that may prove not to be: time and index among the signals."""
+
+    def on_down(self, t: int, target: Target, background: Background, out: list[Signal]) -> None:
+        """Begin to follow what a press may bring about."""
+        self.since, self.until = t, t + AFTER_DOWN_MS
+        self.chain, self.target, self.is_control = target.chain[:_MAX_CHAIN], target.node, target.is_control
+        self.sent, self.formers = {}, {}
+        for at, what, places in self.recent:
+            if t - BEFORE_DOWN_MS <= at <= t:
+                for place in places:
+                    self.report(at, what, place, background, out)
+
+    def on_click(self, t: int, target: Target) -> None:
+        """Follow on until the click has had its time."""
+        self.until = max(self.until, t + AFTER_CLICK_MS)
+        self.chain = list(dict.fromkeys((*self.chain, *target.chain[:_MAX_CHAIN])))
+
+    def on_page(self) -> None:
+        """Stop: a new page was shown, which answers whatever was open."""
+        self.until, self.chain, self.target, self.formers = 0, [], 0, {}
+        self.recent.clear()
+
+    def is_open(self, t: int) -> bool:
+        """Tell whether a change now is near a click."""
+        return t <= self.until
+
+    def is_apart(self, t: int) -> bool:
+        """Tell whether nothing has come at this moment, so that a removal would be a lone one."""
+        return t - self.last_gain > SAME_MOMENT_MS
+
+    def report(
+        self, t: int, what: ChangeKind, place: Place, background: Background, out: list[Signal], *, lone: bool = False
+    ) -> None:
+        """Send a change, if it is the first of its place since the pointer-down."""
+        node, name = place
+        is_background = place in background
+        if what in _GAINS and not (lone or is_background):
+            self._gain(t, out)
+        key = (what.value, node, name, is_background, lone)
+        if key in self.sent or not self._has_room(is_background):
+            return
+        self.sent[key] = None
+        if lone:
+            self.lone.append((t, len(out)))
+        out.append(Change(t, what, window=self.window, node=node, place=name, background=is_background, lone=lone))
+
+    def note(self, t: int, what: ChangeKind, place: Place, background: Background, out: list[Signal]) -> None:
+        """Take in a change that needs no look at the document: send it, or keep it for a click that follows."""
+        if background.is_idle(t):
+            background.learn(place, t)
+        if self.is_open(t):
+            self.report(t, what, place, background, out)
+        else:
+            self.recent.append((t, what, [place]))
+
+    def note_focus(self, t: int, node: int, background: Background, out: list[Signal]) -> None:
+        """Take in that the focus moved."""
+        if self.is_open(t) and node not in self.chain:
+            self.report(t, ChangeKind.FOCUS, (node, ""), background, out)
+
+    def remember(self, tree: Tree, place: Place) -> None:
+        """Keep what a place is before it changes; once per pointer-down."""
+        if place not in self.formers and len(self.formers) < MAX_FORMERS:
+            value = value_at(tree, place)
+            if value is not UNKNOWN:
+                self.formers[place] = Former(value)
+
+    def remember_gone(self, tree: Tree, place: Place, child: int) -> None:
+        """Keep what a child was that is about to go."""
+        former = self.formers.get(place)
+        if former is not None and child in former.value:
+            former.gone[child] = fingerprint(tree, child)
+
+    def compare(
+        self, t: int, tree: Tree, place: Place, background: Background, out: list[Signal], *, lone: bool
+    ) -> None:
+        """Look at a place after a mutation: send that it changed, that it is again as before, or nothing."""
+        former = self.formers.get(place)
+        if former is None:
+            self.report(t, ChangeKind.DOM, place, background, out, lone=lone)
+        elif not _is_as_before(tree, place, former):
+            former.changed = former.changed or t
+            self.report(t, ChangeKind.DOM, place, background, out, lone=lone)
+        elif former.changed:
+            self._undo(t, tree, place, former, out)
+            former.changed = 0
+
+    def end_chunk(self, last: int) -> None:
+        """Drop what only the chunk needed."""
+        self.lone = []
+        self.recent = deque((entry for entry in self.recent if entry[0] >= last - BEFORE_DOWN_MS), maxlen=8)
+
+    def dump(self) -> list[Any]:
+        """Return the state as JSON."""
+        formers = [[*place, f.value, list(f.gone.items()), f.changed] for place, f in self.formers.items()]
+        return [
+            self.since,
+            self.until,
+            self.chain,
+            self.target,
+            self.is_control,
+            list(self.sent),
+            formers,
+            [[t, what.value, places] for t, what, places in self.recent],
+            self.last_gain,
+        ]
+
+    @classmethod
+    def load(cls, window: str, data: list[Any]) -> "Answers":
+        """Make it again."""
+        since, until, chain, target, is_control, sent, formers, recent, last_gain = data
+        return cls(
+            window=window,
+            since=since,
+            until=until,
+            chain=chain,
+            target=target,
+            is_control=is_control,
+            sent=dict.fromkeys((what, node, name, mark, lone) for what, node, name, mark, lone in sent),
+            formers={(node, name): Former(value, dict(gone), changed) for node, name, value, gone, changed in formers},
+            recent=deque(
+                ((t, ChangeKind(what), [(node, name) for node, name in places]) for t, what, places in recent), maxlen=8
+            ),
+            last_gain=last_gain,
+        )
+
+    def _has_room(self, is_background: bool) -> bool:
+        count = sum(key[3] == is_background for key in self.sent)
+        return count < (MAX_SENT_BACKGROUND if is_background else MAX_SENT)
+
+    def _gain(self, t: int, out: list[Signal]) -> None:
+        """Something came: a removal at the same moment was no lone one."""
+        self.last_gain = t
+        for at, index in self.lone:
+            change = out[index]
+            if t - at <= SAME_MOMENT_MS and isinstance(change, Change):
+                out[index] = replace(change, lone=False)
+
+    def _undo(self, t: int, tree: Tree, place: Place, former: Former, out: list[Signal]) -> None:
+        lasted = t - former.changed
+        if lasted > FEEL_MS or (lasted > FLICKER_MS and not self._is_at_target(tree, place[0])):
+            return
+        keys = [key for key in self.sent if (key[1], key[2]) == place and key[0] == ChangeKind.DOM]
+        if not keys:
+            return
+        for key in keys:
+            del self.sent[key]
+        node, name = place
+        out.append(Change(t, ChangeKind.DOM, window=self.window, node=node, place=name, undoes=former.changed))
+
+    def _is_at_target(self, tree: Tree, node: int) -> bool:
+        if not self.is_control:
+            return node == self.target
+        own = self.chain[: self.chain.index(self.target) + 1] if self.target in self.chain else [self.target]
+        return node in own or self.target in tree.chain(node, limit=_MAX_DEPTH_IN_CONTROL)
+
+
+def value_at(tree: Tree, place: Place) -> Any:
+    """Return what a place is: a text, an attribute's value (None without it), the ids of the children, or UNKNOWN."""
+    node, name = place
+    row = tree.rows.get(node)
+    if row is None:
+        return UNKNOWN
+    if name == "#text":
+        return row[DATA]
+    if name:
+        return row[DATA].get(name) if isinstance(row[DATA], dict) else None
+    children: list[int] = []
+    child = row[FIRST]
+    while child:
+        if len(children) == MAX_CHILDREN:
+            return UNKNOWN
+        children.append(child)
+        child = tree.rows[child][NEXT]
+    return children
+
+
+def fingerprint(tree: Tree, node: int) -> str:
+    """Return what a subtree looks like, whatever its ids; empty if it is large."""
+    rows = tree.rows
+    parts: list[str] = []
+    stack = [node]
+    while stack:
+        if len(parts) > MAX_FINGERPRINT_NODES:
+            return ""
+        row = rows[stack.pop()]
+        parts.append(f"{row[TAG]}\0{row[DATA]}")
+        child = row[FIRST]
+        if child:
+            parts.append("<")
+        while child:
+            stack.append(child)
+            child = rows[child][NEXT]
+    return checksum("\n".join(parts))
+
+
+def _is_as_before(tree: Tree, place: Place, former: Former) -> bool:
+    now = value_at(tree, place)
+    if place[1] or not isinstance(now, list):
+        return bool(now == former.value)
+    if len(now) != len(former.value):
+        return False
+    return all(
+        was == child or (former.gone.get(was, "") != "" and former.gone[was] == fingerprint(tree, child))
+        for was, child in zip(former.value, now, strict=True)
+    )

@@ -1,0 +1,134 @@
+"""Form fields that the user changed, and forms that the user sent. Values are never carried, here or anywhere.
+
+rrweb records every input, the page's own included, and no submit. So:
+- a *touch* is an input on a field that has the focus or was just pressed (a box ticked through its label); each field
+  counts once per page view, and again after a submit;
+- a *submit* is a click (by keyboard too: Enter clicks the form's button) on a submit control whose form has no required
+  field that is known to be empty, because then the browser refuses and shows its own bubble. A form that is sent
+  without any such control is not seen; the page that follows is.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.signals import Click, FormSubmit, FormTouch, Signal
+from stream_processors.digest.dom import DATA, FILLED, FIRST, NEXT, TAG, Tree, is_typed_into
+from stream_processors.digest.selector import selector_of
+
+PRESSED_MS = 1_000
+MAX_TOUCHED = 200
+_MAX_FORM_NODES = 5_000
+_SUBMIT_TYPES = frozenset({"submit", "image"})
+_CHECKED_TYPES = frozenset({"checkbox", "radio"})
+_FIELD_TAGS = frozenset({"input", "select", "textarea"})
+
+
+@dataclass(slots=True)
+class Forms:
+    """The forms of one page; state that outlives a chunk."""
+
+    focus: int = 0
+    touched: dict[int, int] = field(default_factory=dict)
+    """Field -> its form."""
+
+    def on_page(self) -> None:
+        """Begin anew with a new page."""
+        self.focus, self.touched = 0, {}
+
+    def on_input(
+        self, t: int, node: int, data: dict[str, Any], *, tree: Tree, pressed: int, page_url: str, window: str
+    ) -> FormTouch | None:
+        """Take in an input; `pressed` is when the pointer was last used."""
+        row = tree.rows.get(node)
+        if row is None or row[TAG] not in _FIELD_TAGS:
+            return None
+        attributes = row[DATA] or {}
+        _fill(tree, node, attributes, data)
+        form = form_of(tree, node)
+        is_users = self.focus == node or 0 <= t - pressed <= PRESSED_MS or "autofocus" in attributes
+        if not form or not is_users or data.get("userTriggered") is False:
+            return None
+        if node in self.touched or len(self.touched) >= MAX_TOUCHED:
+            return None
+        self.touched[node] = form
+        return FormTouch(
+            t, form=_name_of_form(tree, form), field=_name_of_field(tree, node), page_url=page_url, window=window
+        )
+
+    def on_click(self, click: Click, *, tree: Tree) -> FormSubmit | None:
+        """Take in a click: on a submit control it sends the form."""
+        row = tree.rows.get(click.node)
+        if row is None or not _submits(row[TAG], row[DATA] or {}):
+            return None
+        form = form_of(tree, click.node)
+        if not form or _lacks_required(tree, form):
+            return None
+        self.touched = {touched: its for touched, its in self.touched.items() if its != form}
+        return FormSubmit(click.t, form=_name_of_form(tree, form), page_url=click.page_url, window=click.window)
+
+    def dump(self) -> list[Any]:
+        """Return the state as JSON."""
+        return [self.focus, list(self.touched.items())]
+
+    @classmethod
+    def load(cls, data: list[Any]) -> "Forms":
+        """Make it again."""
+        focus, touched = data
+        return cls(focus, dict(touched))
+
+
+def form_of(tree: Tree, node: int) -> int:
+    """Return the form around a node; 0 if it is in none."""
+    return next((ancestor for ancestor in tree.chain(node) if tree.rows[ancestor][TAG] == "form"), 0)
+
+
+def append_signals(out: list[Signal], *signals: Signal | None) -> None:
+    """Append those that are."""
+    out.extend(signal for signal in signals if signal is not None)
+
+
+def _fill(tree: Tree, node: int, attributes: dict[str, str], data: dict[str, Any]) -> None:
+    """Note whether the field holds something now."""
+    is_checked_kind = attributes.get("type", "").lower() in _CHECKED_TYPES
+    name = "checked" if is_checked_kind else "value"
+    is_full = bool(data.get("isChecked") if is_checked_kind else data.get("text"))
+    if is_full != (name in attributes) and (is_checked_kind or is_typed_into(tree.rows[node][TAG], attributes)):
+        tree.set_attributes(node, {name: ("" if is_checked_kind else FILLED) if is_full else None})
+
+
+def _submits(tag: str, attributes: dict[str, str]) -> bool:
+    if "disabled" in attributes:
+        return False
+    kind = attributes.get("type", "submit" if tag == "button" else "").lower()
+    return tag in ("button", "input") and kind in _SUBMIT_TYPES
+
+
+def _lacks_required(tree: Tree, form: int) -> bool:
+    """Tell whether a required field of the form is empty; a form with `novalidate` is sent all the same."""
+    rows = tree.rows
+    if "novalidate" in (rows[form][DATA] or {}):
+        return False
+    stack = [rows[form][FIRST]]
+    for _ in range(_MAX_FORM_NODES):
+        if not stack:
+            break
+        node = stack.pop()
+        if not node:
+            continue
+        row = rows[node]
+        stack += (row[NEXT], row[FIRST])
+        attributes = row[DATA]
+        if row[TAG] in _FIELD_TAGS and attributes and "required" in attributes and "disabled" not in attributes:
+            kind = attributes.get("type", "").lower()
+            if kind != "radio" and not attributes.get("value") and "checked" not in attributes:
+                return True
+    return False
+
+
+def _name_of_form(tree: Tree, form: int) -> str:
+    return selector_of(tree, form)
+
+
+def _name_of_field(tree: Tree, node: int) -> str:
+    attributes = tree.rows[node][DATA] or {}
+    return attributes.get("name") or attributes.get("id") or selector_of(tree, node)
