@@ -1,0 +1,93 @@
+"""The rows of one record of events, as COPY lines with what has to be known about them."""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sinks.copy_text import EVENT_COLUMNS
+from sinks.finding_kinds import FINDING_KINDS
+from sinks.partitions import epoch_day
+from sinks.session_rows import Owner
+
+_TIMESTAMP = EVENT_COLUMNS.index("timestamp")
+_EVENT_TYPE = EVENT_COLUMNS.index("event_type")
+
+
+@dataclass(frozen=True, slots=True)
+class EventLine:
+    """One row."""
+
+    line: bytes
+    index: int
+    """The event's place in its record."""
+    restamped: bool
+
+    @property
+    def timestamp_ms(self) -> int:
+        """Return the row's time, read back from its line."""
+        text = self.line.split(b"\t", _TIMESTAMP + 1)[_TIMESTAMP].decode()
+        return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+    @property
+    def day(self) -> int:
+        """Return the row's day, counted from 1970-01-01."""
+        return epoch_day(self.timestamp_ms)
+
+    @property
+    def event_type(self) -> str:
+        """Return the row's type."""
+        return self.line.split(b"\t", _EVENT_TYPE + 1)[_EVENT_TYPE].decode()
+
+
+@dataclass(frozen=True, slots=True)
+class EventLines:
+    """The rows of one record, all of one session."""
+
+    project_id: str
+    session_id: str
+    visitor_id: str | None
+    lines: bytes
+    """COPY lines of the rows whose time is the client's."""
+    indexes: Sequence[int]
+    """The place of each of these rows in the record."""
+    findings: dict[str, int]
+    """These rows by event_type over the finding kinds."""
+    started_at: int
+    """The earliest time of all rows, epoch ms."""
+    days: frozenset[int]
+    """The days of all rows."""
+    restamped: Sequence[EventLine] = ()
+
+    @property
+    def owner(self) -> Owner:
+        """Return project and session."""
+        return self.project_id, self.session_id
+
+    def rows(self) -> list[EventLine]:
+        """Return each row of `lines` with its place."""
+        split = self.lines.splitlines(keepends=True)
+        return [EventLine(line, index, restamped=False) for index, line in zip(self.indexes, split, strict=True)]
+
+    def without_days(self, days: AbstractSet[int]) -> tuple["EventLines | None", list[int]]:
+        """Return what is left without the rows of these days, None if nothing is, and the places of those rows."""
+        rows = self.rows()
+        kept = [row for row in rows if row.day not in days]
+        restamped = [row for row in self.restamped if row.day not in days]
+        left = [*kept, *restamped]
+        lost = sorted({row.index for row in (*rows, *self.restamped)} - {row.index for row in left})
+        if not left:
+            return None, lost
+        findings: dict[str, int] = {}
+        for row in kept:
+            if row.event_type in FINDING_KINDS:
+                findings[row.event_type] = findings.get(row.event_type, 0) + 1
+        return replace(
+            self,
+            lines=b"".join(row.line for row in kept),
+            indexes=[row.index for row in kept],
+            findings=findings,
+            started_at=min(row.timestamp_ms for row in left),
+            days=frozenset(row.day for row in left),
+            restamped=restamped,
+        ), lost
