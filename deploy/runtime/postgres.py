@@ -43,7 +43,8 @@ _SETTINGS = {
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
     "wal_compression": "on",
-    "log_min_messages": "warning",
+    # what a client did wrong it is told itself
+    "log_min_messages": "error",
     "log_checkpoints": "off",
     "log_line_prefix": "%q%a: ",
 }

@@ -1,0 +1,43 @@
+# Everything works on a fresh machine with Python 3.11 to 3.13, make and the package registries.
+# TRACEFLOW_PYTHON=/path/to/python names the interpreter of .venv.
+
+PYTHON := .venv/bin/python
+
+.PHONY: help install demo test lint format types bench chaos
+
+help:
+	@echo "make install   .venv as locked, Kafka's jars; then .venv/bin/traceflow works"
+	@echo "make demo      start everything, replay real browser sessions, show what was found, end"
+	@echo "make test      all tests, on a real broker and a real server"
+	@echo "make lint      ruff, format included        make format   repair what can be repaired"
+	@echo "make types     mypy --strict"
+	@echo "make bench     the benchmarks               make chaos    kill everything, count everything"
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml uv.lock deploy/install.sh
+	@sh deploy/install.sh
+
+demo: install
+	@.venv/bin/traceflow demo
+
+test: install
+	$(PYTHON) -m pytest
+
+lint: install
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+
+format: install
+	$(PYTHON) -m ruff format
+	$(PYTHON) -m ruff check --fix
+
+types: install
+	$(PYTHON) -m mypy
+	$(PYTHON) -m mypy tests
+
+bench: install
+	$(PYTHON) -m deploy.bench
+
+chaos: install
+	$(PYTHON) -m pytest -m chaos
