@@ -21,12 +21,9 @@ from stream_processors.analyze.findings import label_of
 from stream_processors.analyze.jobs import MAX_FINDINGS, MAX_LABEL, MAX_URL, ClosedSession, Moment
 from stream_processors.analyze.session import SessionFacts
 from stream_processors.analyze.user_agent import parse_user_agent
+from stream_processors.logic import NewerStateFormat
 
 FORMAT = 1
-
-
-class NewerState(RuntimeError):
-    """The state was written by a newer version: this process must end and leave the partition to that one."""
 
 
 @dataclass(slots=True)
@@ -101,9 +98,10 @@ class SessionState:
         )
 
     def weight(self) -> int:
-        """Return about how many bytes the decoded state takes: 100 for each entry of its lists."""
-        rows = sum(len(part) for memory in self.memories.values() for part in _pack(memory) if isinstance(part, list))
-        return 4_000 + 100 * (rows + len(self.facts.pages) + len(self.seen.present) + len(self.seen.past))
+        """Return about how many bytes the decoded state takes."""
+        clicks = self.memories.get("clicks")
+        entries = len(self.facts.pages) + len(self.seen.present) + len(self.seen.past)
+        return 8_000 + 100 * entries + (clicks.weight() if clicks is not None else 0)
 
 
 def encode(state: SessionState) -> bytes:
@@ -135,11 +133,11 @@ def decode(data: bytes) -> SessionState:
     """Decode a state.
 
     Raises:
-        NewerState: it was written by a newer version.
+        NewerStateFormat: it was written by a newer version.
     """
     form, life, gap_ms, residue_ms, overrides, *rest = orjson.loads(data)
     if form > FORMAT:
-        raise NewerState(f"session state of format {form}, this version reads up to {FORMAT}")
+        raise NewerStateFormat(f"session state of format {form}, this version reads up to {FORMAT}")
     closed, closes, asked_for, newest_event, newest_recorded, judged_event, judged_recorded, *rest = rest
     facts, seen, memories, counts, moments = rest
     panel = panel_for(overrides)

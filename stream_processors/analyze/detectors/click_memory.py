@@ -184,6 +184,10 @@ class ClickMemory:
                 self._forget(rows[gone - 1][_T])
             del rows[:gone]
 
+    def weight(self) -> int:
+        """Return about how many bytes it takes."""
+        return 700 * len(self.clicks) + 150 * len(self.marks)
+
     def _forget(self, t: int) -> None:
         self.forgotten = max(self.forgotten, t)
 
