@@ -92,7 +92,19 @@ CREATE POLICY "Admins can view" ON public.traceflow_audit_logs
   ));
 
 -- 3. Users of the application: the API layer sets the role authenticated and the JWT's claims.
-GRANT USAGE ON SCHEMA public TO anon, authenticated, service_role, traceflow_gateway, traceflow_sink, traceflow_analyst;
+DO $$
+DECLARE
+  needy text;
+BEGIN
+  -- Everyone has it unless it was taken away, and who does not own the schema cannot give it.
+  FOREACH needy IN ARRAY ARRAY[
+    'anon', 'authenticated', 'service_role', 'traceflow_gateway', 'traceflow_sink', 'traceflow_analyst'
+  ] LOOP
+    IF NOT has_schema_privilege(needy, 'public', 'USAGE') THEN
+      EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', needy);
+    END IF;
+  END LOOP;
+END $$;
 GRANT SELECT ON public.traceflow_sessions, public.traceflow_events, public.session_recordings,
   public.session_recording_chunks, public.traceflow_projects, public.traceflow_project_members,
   public.traceflow_project_settings, public.traceflow_ux_issue_findings, public.traceflow_ux_issue_sessions,

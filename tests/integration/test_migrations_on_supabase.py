@@ -1,0 +1,154 @@
+"""A database as Supabase hands it out: no superuser; roles, schema auth, publication and privileges are there."""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from adapters.migrations import Applied, migrate
+from schemas.migrations import load_migrations
+
+# As Supabase's own start does it, with {tenant} for its role `postgres`. auth and the publication belong to others.
+SUPABASE = """
+CREATE SCHEMA auth;
+CREATE TABLE auth.users (id UUID PRIMARY KEY, email TEXT, aud TEXT);
+CREATE FUNCTION auth.uid() RETURNS UUID LANGUAGE sql STABLE AS $$ SELECT nullif(current_setting(
+  'request.jwt.claim.sub', true), '')::uuid /* Supabase's own */ $$;
+GRANT USAGE ON SCHEMA auth TO {tenant}, anon, authenticated, service_role;
+GRANT ALL ON auth.users TO {tenant};
+CREATE SCHEMA extensions;
+CREATE PUBLICATION supabase_realtime;
+GRANT CREATE ON DATABASE {database} TO {tenant};
+GRANT ALL ON SCHEMA public TO {tenant};
+GRANT USAGE ON SCHEMA public TO anon, authenticated, service_role;
+ALTER DEFAULT PRIVILEGES FOR ROLE {tenant} IN SCHEMA public GRANT ALL ON TABLES TO anon, authenticated, service_role;
+ALTER DEFAULT PRIVILEGES FOR ROLE {tenant} IN SCHEMA public GRANT ALL ON FUNCTIONS TO anon, authenticated, service_role;
+CREATE TYPE public.app_role AS ENUM ('admin', 'moderator', 'user');
+CREATE TABLE public.user_roles (
+  id UUID PRIMARY KEY DEFAULT gen_random_uuid(), user_id UUID NOT NULL REFERENCES auth.users(id), role app_role NOT NULL
+);
+GRANT SELECT, REFERENCES, TRIGGER ON public.user_roles TO {tenant};
+CREATE FUNCTION public.update_updated_at_column() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+BEGIN NEW.updated_at = now(); RETURN NEW; END; $$;
+"""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Hosted:
+    """A database of a hoster: its superuser's URL, and that of the role that its customer has."""
+
+    superuser: str
+    tenant: str
+    tenant_role: str
+
+
+@pytest.fixture
+def hosted(postgres_server: str, database_template: str) -> Iterator[Hosted]:
+    """Give a database like Supabase's. The template comes first: it made the server's roles."""
+    assert database_template
+    name, role, password = f"hosted_{secrets.token_hex(4)}", f"tenant_{secrets.token_hex(4)}", secrets.token_hex(8)
+    tenant = sql.Identifier(role)
+    with psycopg.connect(postgres_server, autocommit=True) as server:
+        server.execute(
+            sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER CREATEROLE BYPASSRLS PASSWORD {}").format(tenant, password)
+        )
+        server.execute("ALTER ROLE traceflow_sink NOBYPASSRLS")
+        server.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(sql.Identifier(name)))
+        try:
+            superuser = make_conninfo(postgres_server, dbname=name)
+            with psycopg.connect(superuser) as connection:
+                connection.execute(sql.SQL(SUPABASE).format(tenant=tenant, database=sql.Identifier(name)))
+            yield Hosted(superuser, make_conninfo(superuser, user=role, password=password), role)
+        finally:
+            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            server.execute("ALTER ROLE traceflow_sink BYPASSRLS")
+            server.execute(sql.SQL("DROP ROLE {}").format(tenant))
+
+
+def give_publication(hosted: Hosted) -> None:
+    """Let the customer own the publication, as Supabase does."""
+    with psycopg.connect(hosted.superuser) as connection:
+        role = sql.Identifier(hosted.tenant_role)
+        connection.execute(sql.SQL("ALTER PUBLICATION supabase_realtime OWNER TO {}").format(role))
+
+
+def warnings(applied: list[Applied]) -> list[str]:
+    return [warning for done in applied for warning in done.warnings]
+
+
+def test_everything_is_applied_without_a_superuser_and_nothing_of_others_is_touched(hosted: Hosted) -> None:
+    give_publication(hosted)
+    applied = migrate(hosted.tenant)
+    assert [done.version for done in applied] == [file.version for file in load_migrations()]
+    assert [w for w in warnings(applied) if not w.startswith("extension")] == []
+    assert migrate(hosted.tenant) == []
+    with psycopg.connect(hosted.superuser) as connection:
+        source = connection.execute("SELECT prosrc FROM pg_proc WHERE oid = 'auth.uid()'::regprocedure").fetchone()
+        columns = connection.execute(
+            "SELECT array_agg(attname ORDER BY attnum) FROM pg_attribute"
+            " WHERE attrelid = 'auth.users'::regclass AND attnum > 0"
+        ).fetchone()
+        roles = connection.execute(
+            "SELECT relrowsecurity, (SELECT count(*) FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal)"
+            " FROM pg_class c WHERE oid = 'public.user_roles'::regclass"
+        ).fetchone()
+    assert source is not None
+    assert "Supabase's own" in str(source[0])
+    assert columns == (["id", "email", "aud"],)
+    assert roles == (False, 0)
+
+
+def test_realtime_publishes_the_tables_as_themselves(hosted: Hosted) -> None:
+    give_publication(hosted)
+    migrate(hosted.tenant)
+    with psycopg.connect(hosted.superuser) as connection:
+        tables = connection.execute(
+            "SELECT array_agg(tablename::text ORDER BY tablename) FROM pg_publication_tables"
+            " WHERE pubname = 'supabase_realtime'"
+        ).fetchone()
+    assert tables == (["traceflow_events", "traceflow_sessions", "traceflow_ux_issues"],)
+
+
+def test_a_publication_of_another_owner_is_left_alone_and_the_operator_told_what_to_run(hosted: Hosted) -> None:
+    told = [warning for warning in warnings(migrate(hosted.tenant)) if "publication" in warning]
+    assert [warning.partition("its owner runs: ")[2] for warning in told] == [
+        "ALTER PUBLICATION supabase_realtime SET (publish_via_partition_root = true)",
+        "ALTER PUBLICATION supabase_realtime ADD TABLE public.traceflow_sessions",
+        "ALTER PUBLICATION supabase_realtime ADD TABLE public.traceflow_events",
+        "ALTER PUBLICATION supabase_realtime ADD TABLE public.traceflow_ux_issues",
+    ]
+
+
+def test_what_default_privileges_give_to_everyone_is_taken_back(hosted: Hosted) -> None:
+    migrate(hosted.tenant)
+    with psycopg.connect(hosted.superuser) as connection:
+        granted = connection.execute(
+            "SELECT relname::text, privilege_type FROM pg_class, aclexplode(relacl) JOIN pg_roles r ON r.oid = grantee"
+            " WHERE relnamespace = 'public'::regnamespace AND rolname = 'anon' AND relname <> 'user_roles'"
+        ).fetchall()
+        admin = connection.execute("SELECT has_function_privilege('anon', 'is_traceflow_admin(uuid)', 'EXECUTE')")
+        assert admin.fetchone() == (False,)
+        without = connection.execute(
+            "SELECT array_agg(oid::regclass::text) FROM pg_class"
+            " WHERE relkind IN ('r', 'p') AND NOT relrowsecurity AND relowner = %s::regrole",
+            (hosted.tenant_role,),
+        ).fetchone()
+    assert granted == [("traceflow_plans", "SELECT")]
+    assert without == (None,)
+
+
+def test_the_sinks_role_may_copy_as_a_member_of_the_owner(hosted: Hosted) -> None:
+    """Only a superuser may give BYPASSRLS on PostgreSQL 15; from 16 on the customer may, having it."""
+    migrate(hosted.tenant)
+    with psycopg.connect(hosted.superuser) as connection:
+        connection.execute("SET LOCAL ROLE traceflow_sink")
+        connection.execute("SET LOCAL traceflow.sink = 'on'")
+        with connection.cursor().copy("COPY traceflow_events (session_id, event_type) FROM STDIN") as copy:
+            copy.write_row(("s-1", "click"))
+        assert connection.execute("SELECT count(*) FROM traceflow_events").fetchone() == (1,)
+        made = connection.execute("SELECT traceflow_parts.ensure_day('traceflow_events', '2020-01-01')").fetchone()
+    assert made == (True,)
