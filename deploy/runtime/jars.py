@@ -9,7 +9,9 @@ at each later start by existence and size.
 import hashlib
 import os
 import shutil
+import ssl
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +26,13 @@ POM = Path(__file__).with_name("kafka-pom.xml")
 _RESOLVE_DEADLINE_S = 900
 
 Report = Callable[[str], None]
+
+_JGO = """
+import sys, jgo
+endpoint, url = sys.argv[1:]
+for artifact in jgo.resolve(endpoint, repositories={"central": url} if url else None):
+    print(artifact.resolve())
+"""
 
 
 def cache_directory(environ: Mapping[str, str]) -> Path:
@@ -118,18 +127,43 @@ def _first_error(output: str) -> str:
 
 
 def _resolve_with_jgo(environ: Mapping[str, str]) -> list[Path]:
-    import jgo
-
     slf4j = ElementTree.parse(POM).findtext(".//{*}slf4j.version")  # noqa: S314 # our own file
     endpoint = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:{slf4j}"
     url = environ.get("TRACEFLOW_MAVEN_URL") or mirror(Path(environ.get("HOME") or Path.home()) / ".m2/settings.xml")
+    command = [sys.executable, "-c", _JGO, endpoint, url or ""]
     try:
-        artifacts = jgo.resolve(endpoint, repositories={"central": url} if url else None)
-        return [Path(artifact.resolve()) for artifact in artifacts]
-    except Exception as error:
+        done = subprocess.run(
+            command,
+            env=dict(environ) | _machine_certificates(environ),
+            capture_output=True,
+            text=True,
+            timeout=_RESOLVE_DEADLINE_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeFailure(f"jgo cannot resolve Kafka's jars: {error}") from error
+    if done.returncode != 0:
+        said = (done.stderr.strip().splitlines() or ["no output"])[-1][:400]
         raise RuntimeFailure(
-            f"jgo cannot resolve Kafka's jars ({error}): check the network, or set TRACEFLOW_MAVEN_URL to a mirror"
-        ) from error
+            f"jgo cannot resolve Kafka's jars ({said}): check the network, or set TRACEFLOW_MAVEN_URL to a mirror"
+        )
+    return [Path(line) for line in done.stdout.splitlines()]
+
+
+def _machine_certificates(environ: Mapping[str, str]) -> dict[str, str]:
+    """Let `requests` trust what the machine trusts (a company's proxy), not only the list that it brings along."""
+    if environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE"):
+        return {}
+    known = ssl.get_default_verify_paths()
+    for file in (
+        environ.get("SSL_CERT_FILE"),
+        known.cafile,
+        known.openssl_cafile,
+        "/etc/ssl/certs/ca-certificates.crt",
+    ):
+        if file and Path(file).exists():
+            return {"REQUESTS_CA_BUNDLE": file}
+    return {}
 
 
 def mirror(settings: Path) -> str | None:
