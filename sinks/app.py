@@ -34,6 +34,7 @@ from sinks.metrics import SinkMetrics, declare_metrics
 from sinks.offsets import Offsets
 from sinks.partitions import DayPartitions, PartitionKeeper
 from sinks.settings import SinkSettings
+from sinks.signals import SignalsSink
 from sinks.writer import Step, Writer
 
 EXIT_RESTART = 75
@@ -43,6 +44,7 @@ EXIT_HALTED = 78
 
 SINKS: Mapping[str, Callable[[], Sink[Any]]] = {
     "events": EventsSink,
+    "signals": SignalsSink,
 }
 
 log = structlog.get_logger()

@@ -9,7 +9,7 @@ back and calls `store` again with the same items.
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from adapters.kafka_consumer import ConsumedRecord
 from adapters.postgres import Connection, Cursor
@@ -17,6 +17,7 @@ from schemas.reasons import Reason
 from schemas.topics import Topic
 
 P = TypeVar("P")
+P_co = TypeVar("P_co", covariant=True)
 
 
 class RecordRefused(Exception):
@@ -42,11 +43,11 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared(Generic[P]):
+class Prepared(Generic[P_co]):
     """A record, and what it becomes: `content` is None if nothing of it can be stored."""
 
     record: ConsumedRecord
-    content: P | None
+    content: P_co | None
     rows: int
     size_bytes: int
     refusals: Sequence[Refusal] = ()
@@ -54,20 +55,20 @@ class Prepared(Generic[P]):
 
 
 @dataclass(frozen=True, slots=True)
-class Parking(Generic[P]):
+class Parking:
     """A refusal together with the record that it concerns."""
 
-    item: Prepared[P]
+    item: Prepared[Any]
     refusal: Refusal
 
 
 @dataclass(slots=True)
-class Stored(Generic[P]):
+class Stored:
     """What became of a batch's rows: every row is inserted, a duplicate of a stored one, or parked."""
 
     inserted: int = 0
     duplicates: int = 0
-    parkings: list[Parking[P]] = field(default_factory=list)
+    parkings: list[Parking] = field(default_factory=list)
 
 
 class Sink(Protocol[P]):
@@ -100,7 +101,7 @@ class Sink(Protocol[P]):
 
     def store(
         self, cursor: Cursor, items: Sequence[Prepared[P]], *, careful: bool, closed_days: AbstractSet[int]
-    ) -> Stored[P]:
+    ) -> Stored:
         """Store the batch within the open transaction; counters grow by rows really inserted and by nothing else.
 
         The fast way may presume that every row is new and valid, and fail if one is not: it is then called again with

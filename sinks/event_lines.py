@@ -40,7 +40,7 @@ class EventLine:
         return self.line.split(b"\t", _EVENT_TYPE + 1)[_EVENT_TYPE].decode()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventLines:
     """The rows of one record, all of one session."""
 

@@ -65,9 +65,9 @@ class EventTable:
 
     def store(
         self, cursor: Cursor, items: Sequence[Prepared[EventLines]], *, careful: bool, closed_days: AbstractSet[int]
-    ) -> Stored[EventLines]:
+    ) -> Stored:
         """Store the rows of the items; see `sinks.contract.Sink.store`."""
-        stored = Stored[EventLines]()
+        stored = Stored()
         parts = [_Part(item, item.content) for item in items if item.content is not None]
         if closed_days:
             parts = _without_closed_days(parts, closed_days, stored)
@@ -84,7 +84,7 @@ class EventTable:
         return stored
 
     def _without_lost(
-        self, cursor: Cursor, parts: list[_Part], lost: AbstractSet[Owner], stored: Stored[EventLines]
+        self, cursor: Cursor, parts: list[_Part], lost: AbstractSet[Owner], stored: Stored
     ) -> list[_Part]:
         """Park the records whose sessions are not their projects', and return the others."""
         if not lost:
@@ -102,7 +102,7 @@ class EventTable:
             _check_count(cursor, rows)
         return rows
 
-    def _store_staged(self, cursor: Cursor, staged: Sequence[_Staged], stored: Stored[EventLines]) -> None:
+    def _store_staged(self, cursor: Cursor, staged: Sequence[_Staged], stored: Stored) -> None:
         cursor.execute(self._queries["empty_stage"])
         self._copy_to_stage(cursor, staged)
         counts = self._insert(cursor, "insert_exact", staged, 0, len(staged) - 1)
@@ -189,9 +189,7 @@ def refused_line(context: str | None) -> int | None:
     return int(found[1]) if found else None
 
 
-def _without_closed_days(
-    parts: Iterable[_Part], closed_days: AbstractSet[int], stored: Stored[EventLines]
-) -> list[_Part]:
+def _without_closed_days(parts: Iterable[_Part], closed_days: AbstractSet[int], stored: Stored) -> list[_Part]:
     """Park the rows whose day can have no partition, and return what is left."""
     kept = []
     for part in parts:

@@ -5,7 +5,6 @@ normalised already, so a record that does not have the declared shape is a fault
 lacks its required fields is parked alone.
 """
 
-import uuid
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -13,8 +12,7 @@ from typing import Any
 from adapters.kafka_consumer import ConsumedRecord
 from adapters.postgres import Connection, Cursor
 from schemas import topics
-from schemas.ids import session_key
-from schemas.messages import Kind, MalformedRecord, NewerFormat, decode_object
+from schemas.messages import Kind
 from schemas.reasons import Reason
 from sinks.contract import Prepared, RecordRefused, Refusal, Stored
 from sinks.copy_text import event_line, needs_no_escape, session_head
@@ -22,6 +20,7 @@ from sinks.event_lines import EventLine, EventLines
 from sinks.event_rows import EventTable
 from sinks.finding_kinds import FINDING_KINDS
 from sinks.partitions import epoch_day
+from sinks.record_owner import object_of, owner_of, text_or_none
 
 
 class EventsSink:
@@ -38,11 +37,11 @@ class EventsSink:
         """Decode a batch of events into COPY lines."""
         if record.kind != Kind.EVENTS:
             return None
-        data = decoded(record)
+        data = object_of(record)
         events = data.get("events")
         if not isinstance(events, list):
             raise RecordRefused(Reason.RECORD_MALFORMED, "events is no array")
-        project_id, session_id = owner_of(record, data)
+        project_id, session_id = owner_of(record, project_id=data.get("project_id"), session_id=data.get("session_id"))
         return _prepared(record, data, project_id, session_id, events)
 
     def days(self, content: EventLines) -> AbstractSet[int]:
@@ -55,45 +54,9 @@ class EventsSink:
 
     def store(
         self, cursor: Cursor, items: Sequence[Prepared[EventLines]], *, careful: bool, closed_days: AbstractSet[int]
-    ) -> Stored[EventLines]:
+    ) -> Stored:
         """Insert the rows and count them for their sessions."""
         return self._table.store(cursor, items, careful=careful, closed_days=closed_days)
-
-
-def decoded(record: ConsumedRecord) -> dict[str, Any]:
-    """Decode a record's value.
-
-    Raises:
-        RecordRefused: it is malformed or of a newer format.
-    """
-    try:
-        return decode_object(record.value)
-    except MalformedRecord as error:
-        raise RecordRefused(Reason.RECORD_MALFORMED, str(error)) from error
-    except NewerFormat as error:
-        raise RecordRefused(Reason.SCHEMA_NEWER, str(error)) from error
-
-
-def owner_of(record: ConsumedRecord, data: Mapping[str, Any]) -> tuple[str, str]:
-    """Return project and session of a record, which its key and its value have to agree on.
-
-    Raises:
-        RecordRefused: they do not, or cannot be stored as such.
-    """
-    project_id, session_id = data.get("project_id"), data.get("session_id")
-    if not (isinstance(project_id, str) and isinstance(session_id, str) and session_id and "\0" not in session_id):
-        raise RecordRefused(Reason.RECORD_MALFORMED, "project_id or session_id is no text that can be stored")
-    if record.key != session_key(project_id, session_id):
-        raise RecordRefused(Reason.RECORD_MALFORMED, "the key is not that of project_id and session_id")
-    try:
-        return str(uuid.UUID(project_id)), session_id
-    except ValueError as error:
-        raise RecordRefused(Reason.RECORD_MALFORMED, "project_id is no UUID") from error
-
-
-def text_or_none(value: Any) -> str | None:
-    """Return a text that can be stored, None for anything else."""
-    return value if isinstance(value, str) and "\0" not in value else None
 
 
 def _prepared(

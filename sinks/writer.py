@@ -93,7 +93,7 @@ class Writer(Generic[P]):
     _connection: Connection | None = None
     _counts: DeadLetterCounts = field(default_factory=DeadLetterCounts)
     _careful_left: int = 0
-    _doubtful: Stored[P] | None = None
+    _doubtful: Stored | None = None
     """What the last try stored, if its commit is in doubt."""
 
     def claim(self, starts: Mapping[int, int]) -> dict[int, Claim]:
@@ -130,7 +130,7 @@ class Writer(Generic[P]):
             if not self.offsets.advance(cursor, batch.spans, epochs):  # 2
                 return self._written(batch, self._doubtful or Stored(), careful=careful)
             self.on_step(Step.OFFSETS_MOVED)
-            stored = Stored[P]()
+            stored = Stored()
             if batch.items:
                 stored = self._store(cursor, batch.items, careful=careful)  # 3
             self.on_step(Step.ROWS_STORED)
@@ -143,12 +143,12 @@ class Writer(Generic[P]):
         self.on_step(Step.COMMITTED)
         return self._written(batch, stored, careful=careful)
 
-    def _store(self, cursor: Cursor, items: Sequence[Prepared[P]], *, careful: bool) -> Stored[P]:
+    def _store(self, cursor: Cursor, items: Sequence[Prepared[P]], *, careful: bool) -> Stored:
         if careful:
             return self._store_halving(cursor, items)
         return self.sink.store(cursor, items, careful=False, closed_days=self.days.closed)
 
-    def _store_halving(self, cursor: Cursor, items: Sequence[Prepared[P]]) -> Stored[P]:
+    def _store_halving(self, cursor: Cursor, items: Sequence[Prepared[P]]) -> Stored:
         """Store carefully; a record on which even that fails is found by halving the batch, and parked."""
         try:
             with cursor.connection.transaction():
@@ -167,13 +167,13 @@ class Writer(Generic[P]):
             parkings=first.parkings + second.parkings,
         )
 
-    def _written(self, batch: Batch[Prepared[P]], stored: Stored[P], *, careful: bool) -> Written:
+    def _written(self, batch: Batch[Prepared[P]], stored: Stored, *, careful: bool) -> Written:
         parkings = [*_refused_before(batch.items), *stored.parkings]
         for parking in parkings:
             self.metrics.parked.labels(self.sink.name, parking.refusal.reason).inc()
         return Written(stored.inserted, stored.duplicates, len(parkings), careful)
 
-    def _counts_after(self, batch: Batch[Prepared[P]], parkings: Sequence[Parking[P]]) -> DeadLetterCounts:
+    def _counts_after(self, batch: Batch[Prepared[P]], parkings: Sequence[Parking]) -> DeadLetterCounts:
         counts = counts_after(self._counts, batch.items, parkings)
         if why := self.limit.exceeded(counts):
             example = parkings[-1]
@@ -184,7 +184,7 @@ class Writer(Generic[P]):
             )
         return counts
 
-    def _letter(self, parking: Parking[P]) -> ParkedRecord:
+    def _letter(self, parking: Parking) -> ParkedRecord:
         record, refusal = parking.item.record, parking.refusal
         return ParkedRecord(
             reason=refusal.reason,
@@ -257,7 +257,7 @@ class Writer(Generic[P]):
 
 
 def counts_after(
-    counts: DeadLetterCounts, items: Sequence[Prepared[P]], parkings: Sequence[Parking[P]]
+    counts: DeadLetterCounts, items: Sequence[Prepared[P]], parkings: Sequence[Parking]
 ) -> DeadLetterCounts:
     """Return the dead-letter counts after a batch: in the order of its records, a record's parked rows first."""
     if not parkings:
@@ -274,5 +274,5 @@ def counts_after(
     return counts
 
 
-def _refused_before(items: Sequence[Prepared[P]]) -> list[Parking[P]]:
+def _refused_before(items: Sequence[Prepared[P]]) -> list[Parking]:
     return [Parking(item, refusal) for item in items for refusal in item.refusals]

@@ -17,7 +17,7 @@ from adapters.kafka_consumer import ConsumedRecord, TopicIdentity
 from adapters.postgres import connect
 from schemas.connections import DatabaseSettings
 from schemas.ids import session_key
-from schemas.messages import DeadLetter, parse_dead_letter_headers
+from schemas.messages import AiJob, DeadLetter, Finding, SessionSnapshot, encode, parse_dead_letter_headers
 from sinks.app import SINKS
 from sinks.backoff import Backoff
 from sinks.batching import Batch, BatchLimits, Collector
@@ -148,6 +148,10 @@ class SinkBench:
             },
             kind="events",
         )
+
+    def message(self, message: Finding | SessionSnapshot | AiJob) -> ConsumedRecord:
+        """Make a record of a message."""
+        return self.record(encode(message), key=session_key(message.project_id, message.session_id))
 
     def reasons(self) -> list[tuple[str, int, int]]:
         """Return reason, offset and index of each dead letter."""
