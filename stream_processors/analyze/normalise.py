@@ -114,7 +114,7 @@ def _node(selector: str, text: str) -> int:
 
 def _not_judged(tag: str, metadata: Mapping[str, Any]) -> NotJudged | None:
     if tag == "input":
-        return None if metadata.get("type") in _BUTTON_TYPES else NotJudged.TEXT_ENTRY
+        return None if _text(metadata.get("type")) in _BUTTON_TYPES else NotJudged.TEXT_ENTRY
     return _UNJUDGED_TAGS.get(tag)
 
 

@@ -17,6 +17,7 @@ signals leaves them out. A burst ends `max_burst_ms` after its first click, so t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from schemas.signals import Element
 from stream_processors.analyze.detectors.click_memory import ClickMemory, Flag, KnownClick, What
@@ -61,7 +62,7 @@ def bursts(clicks: Sequence[KnownClick], config: RageClickConfig) -> list[tuple[
     for at, click in enumerate(clicks):
         if not starts or not _continues(clicks[starts[-1]], clicks[at - 1], click, config):
             starts.append(at)
-    return list(zip(starts, [*starts[1:], len(clicks)], strict=True))
+    return list(pairwise([*starts, len(clicks)]))
 
 
 def _continues(first: KnownClick, last: KnownClick, click: KnownClick, config: RageClickConfig) -> bool:
