@@ -1,0 +1,392 @@
+"""Functions, triggers and views of the database. Each test works in a transaction that is rolled back."""
+
+import math
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import orjson
+import psycopg
+import pytest
+from psycopg import errors
+from psycopg.conninfo import make_conninfo
+from psycopg.types.json import Jsonb
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+PROJECT = "11111111-1111-4111-8111-111111111111"
+OWNER = "22222222-2222-4222-8222-222222222222"
+WEIGHTS = {
+    "error": 5,
+    "rage_click": 4,
+    "error_click": 4,
+    "form_abandonment": 3,
+    "dead_click": 2,
+    "slow_load": 1,
+    "quick_back": 1,
+    "thrashed_cursor": 1,
+}
+
+
+@pytest.fixture
+def connection(postgres_server: str, database_template: str) -> Iterator[Connection]:
+    """Give a transaction in the migrated database, with one project."""
+    with psycopg.connect(make_conninfo(postgres_server, dbname=database_template)) as opened:
+        opened.execute("INSERT INTO auth.users (id) VALUES (%s)", (OWNER,))
+        opened.execute("INSERT INTO traceflow_projects (id, name, owner_id) VALUES (%s, 'Shop', %s)", (PROJECT, OWNER))
+        yield opened
+        opened.rollback()
+
+
+def one(connection: Connection, query: str, *parameters: object) -> tuple[object, ...]:
+    row = connection.execute(query.encode(), parameters).fetchone()
+    assert row is not None
+    return row
+
+
+def score(counts: dict[str, int]) -> int:
+    """Say the rule in Python."""
+    return round(100 * (1 - math.exp(-sum(WEIGHTS[kind] * n for kind, n in counts.items()) / 10)))
+
+
+# Score
+
+
+def test_the_score_equals_pythons_for_every_sum_until_it_saturates(connection: Connection) -> None:
+    rows = connection.execute(
+        "SELECT n, traceflow_frustration_score(jsonb_build_object('slow_load', n)) FROM generate_series(0, 400) AS n"
+    ).fetchall()
+    assert rows == [(n, score({"slow_load": n})) for n in range(401)]
+
+
+def test_the_score_equals_pythons_for_mixed_counts(connection: Connection) -> None:
+    rng = random.Random(7)
+    counts = [{kind: rng.choice((0, 0, 1, 2, 5)) for kind in rng.sample(list(WEIGHTS), 3)} for _ in range(300)]
+    rows = connection.execute(
+        "SELECT traceflow_frustration_score(c) FROM unnest(%s::jsonb[]) WITH ORDINALITY AS t(c, n) ORDER BY n",
+        ([Jsonb(c) for c in counts],),
+    ).fetchall()
+    assert [row[0] for row in rows] == [score(c) for c in counts]
+
+
+def test_no_sum_lies_so_near_a_half_that_the_rounding_rule_could_matter() -> None:
+    distances = [abs(100 * (1 - math.exp(-total / 10)) % 1 - 0.5) for total in range(400)]
+    assert min(distances) > 4e-4
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ({}, 0),
+        (None, 0),
+        ({"click": 1000}, 0),
+        ({"error": -3}, 0),
+        ({"error": None}, 0),
+        ({"error": 1}, 39),
+        ({"error": 2_000_000_000}, 100),
+    ],
+)
+def test_the_score_of_odd_counts(connection: Connection, counts: dict[str, int] | None, expected: int) -> None:
+    parameter = None if counts is None else Jsonb(counts)
+    assert one(connection, "SELECT traceflow_frustration_score(%s::jsonb)", parameter) == (expected,)
+
+
+def test_the_weight_of_a_kind_is_the_one_in_the_score(connection: Connection) -> None:
+    for kind, weight in WEIGHTS.items():
+        assert one(
+            connection,
+            "SELECT traceflow_finding_weight(%s), traceflow_frustration_score(%s)",
+            kind,
+            Jsonb({kind: 3}),
+        ) == (weight, score({kind: 3}))
+    assert one(connection, "SELECT traceflow_finding_weight('click')") == (None,)
+
+
+def test_counts_are_added_key_by_key(connection: Connection) -> None:
+    added = "SELECT traceflow_add_counts(%s::jsonb, %s::jsonb)"
+    assert one(connection, added, '{"error": 1, "dead_click": 2}', '{"error": 4, "rage_click": 1}') == (
+        {"error": 5, "dead_click": 2, "rage_click": 1},
+    )
+    assert one(connection, added, '{"error": 1}', "{}") == ({"error": 1},)
+    assert one(connection, added, None, None) == ({},)
+
+
+# Counters of a plain INSERT
+
+
+def insert_event(connection: Connection, event_type: str) -> None:
+    connection.execute("INSERT INTO traceflow_events (session_id, event_type) VALUES ('s-1', %s)", (event_type,))
+
+
+def test_a_plain_insert_keeps_the_sessions_counters_and_score(connection: Connection) -> None:
+    connection.execute("INSERT INTO traceflow_sessions (session_id, project_id) VALUES ('s-1', %s)", (PROJECT,))
+    for event_type in ("pageview", "click", "rage_click", "error", "error", "dead_click", "slow_load"):
+        insert_event(connection, event_type)
+    counts = {"rage_click": 1, "error": 2, "dead_click": 1, "slow_load": 1}
+    assert one(
+        connection,
+        "SELECT event_count, rage_click_count, dead_click_count, error_count, finding_counts, frustration_score"
+        " FROM traceflow_sessions",
+    ) == (7, 1, 1, 2, counts, score(counts))
+
+
+def test_a_plain_insert_takes_the_sessions_project(connection: Connection) -> None:
+    connection.execute("INSERT INTO traceflow_sessions (session_id, project_id) VALUES ('s-1', %s)", (PROJECT,))
+    insert_event(connection, "click")
+    assert one(connection, "SELECT project_id::text FROM traceflow_events") == (PROJECT,)
+
+
+def test_a_plain_insert_without_a_session_is_refused_as_by_a_foreign_key(connection: Connection) -> None:
+    with pytest.raises(errors.ForeignKeyViolation, match="session 's-1' of the event does not exist"):
+        insert_event(connection, "click")
+
+
+def test_a_sink_counts_for_itself(connection: Connection) -> None:
+    connection.execute("INSERT INTO traceflow_sessions (session_id) VALUES ('s-1')")
+    connection.execute("SET LOCAL traceflow.sink = 'on'")
+    insert_event(connection, "error")
+    assert one(connection, "SELECT event_count, error_count, finding_counts FROM traceflow_sessions") == (0, 0, {})
+
+
+# Settings
+
+
+def add_settings(connection: Connection, settings: dict[str, object]) -> object:
+    return one(
+        connection,
+        "INSERT INTO traceflow_project_settings (project_id, settings) VALUES (%s, %s) RETURNING version",
+        PROJECT,
+        Jsonb(settings),
+    )[0]
+
+
+def test_versions_of_settings_are_numbered(connection: Connection) -> None:
+    assert [add_settings(connection, {"events_per_second": n}) for n in (1, 2, 3)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "change", ["UPDATE traceflow_project_settings SET settings = '{}'", "DELETE FROM traceflow_project_settings"]
+)
+def test_a_version_of_settings_is_immutable(connection: Connection, change: str) -> None:
+    add_settings(connection, {})
+    with pytest.raises(errors.RestrictViolation, match=f"settings version 1 of project {PROJECT} is immutable"):
+        connection.execute(change.encode())
+
+
+def test_settings_keys_and_members_go_with_their_project(connection: Connection) -> None:
+    add_settings(connection, {})
+    connection.execute(
+        "INSERT INTO traceflow_project_keys (project_id, key_hash, key_prefix) VALUES (%s, sha256('k'), 'tfk_k')",
+        (PROJECT,),
+    )
+    connection.execute("INSERT INTO traceflow_project_members VALUES (%s, %s)", (PROJECT, OWNER))
+    connection.execute("DELETE FROM traceflow_projects")
+    assert one(
+        connection,
+        "SELECT (SELECT count(*) FROM traceflow_project_settings), (SELECT count(*) FROM traceflow_project_keys),"
+        " (SELECT count(*) FROM traceflow_project_members)",
+    ) == (0, 0, 0)
+
+
+# Audit log
+
+
+def test_changes_that_people_make_are_in_the_audit_log_with_who_made_them(connection: Connection) -> None:
+    connection.execute("DELETE FROM traceflow_audit_logs")
+    connection.execute("SELECT set_config('request.jwt.claims', %s, true)", (orjson.dumps({"sub": OWNER}).decode(),))
+    connection.execute(
+        "INSERT INTO traceflow_project_keys (project_id, key_hash, key_prefix) VALUES (%s, sha256('k'), 'tfk_k')",
+        (PROJECT,),
+    )
+    connection.execute("UPDATE traceflow_projects SET name = 'Store'")
+    connection.execute("SET LOCAL ROLE service_role")
+    connection.execute("INSERT INTO traceflow_subscriptions (user_id) VALUES (%s)", (OWNER,))
+    connection.execute("UPDATE traceflow_subscriptions SET sessions_used = 5")
+    connection.execute("UPDATE traceflow_subscriptions SET plan = 'pro'")
+    connection.execute("RESET ROLE")
+    rows = connection.execute(
+        "SELECT actor_id::text, actor_role = session_user, target_table, action, project_id::text,"
+        " CASE action WHEN 'update' THEN details END FROM traceflow_audit_logs ORDER BY ctid"
+    ).fetchall()
+    assert rows == [
+        (OWNER, True, "traceflow_project_keys", "insert", PROJECT, None),
+        (OWNER, True, "traceflow_projects", "update", PROJECT, {"name": {"old": "Shop", "new": "Store"}}),
+        (OWNER, False, "traceflow_subscriptions", "insert", None, None),
+        (OWNER, False, "traceflow_subscriptions", "update", None, {"plan": {"old": "free", "new": "pro"}}),
+    ]
+
+
+def test_the_hash_of_a_key_is_not_in_the_audit_log(connection: Connection) -> None:
+    connection.execute(
+        "INSERT INTO traceflow_project_keys (project_id, key_hash, key_prefix) VALUES (%s, sha256('k'), 'tfk_k')",
+        (PROJECT,),
+    )
+    connection.execute("UPDATE traceflow_project_keys SET key_hash = sha256('l'), name = 'site'")
+    rows = connection.execute(
+        "SELECT details FROM traceflow_audit_logs WHERE target_table = 'traceflow_project_keys' ORDER BY ctid"
+    ).fetchall()
+    assert ["key_hash" in details for (details,) in rows if isinstance(details, dict)] == [False, False]
+    assert rows[1] == ({"name": {"old": None, "new": "site"}},)
+
+
+def test_the_status_of_an_issue_is_audited_unless_a_sink_opens_it_again(connection: Connection) -> None:
+    connection.execute("INSERT INTO traceflow_ux_issues (project_id, issue_type) VALUES (%s, 'error')", (PROJECT,))
+    connection.execute("UPDATE traceflow_ux_issues SET status = 'resolved'")
+    connection.execute("UPDATE traceflow_ux_issues SET occurrence_count = 2")
+    connection.execute("SET LOCAL traceflow.sink = 'on'")
+    connection.execute("UPDATE traceflow_ux_issues SET status = 'open'")
+    rows = connection.execute(
+        "SELECT details FROM traceflow_audit_logs WHERE target_table = 'traceflow_ux_issues'"
+    ).fetchall()
+    assert rows == [({"status": {"old": "open", "new": "resolved"}},)]
+
+
+# UX issues
+
+
+def test_an_issue_is_one_row_also_where_page_and_element_are_unknown(connection: Connection) -> None:
+    insert = "INSERT INTO traceflow_ux_issues (project_id, issue_type, fingerprint) VALUES (%s, 'error', %s)"
+    connection.execute(insert.encode(), (PROJECT, "a"))
+    connection.execute(insert.encode(), (PROJECT, "b"))
+    with pytest.raises(errors.UniqueViolation):
+        connection.execute(insert.encode(), (PROJECT, "a"))
+
+
+def test_an_issue_takes_the_longest_page_and_selector(connection: Connection) -> None:
+    rng = random.Random(1)
+    url, selector = ("".join(chr(rng.randrange(0x4E00, 0x9FA5)) for _ in range(2000)) for _ in range(2))
+    connection.execute(
+        "INSERT INTO traceflow_ux_issues (project_id, issue_type, page_url, element_selector)"
+        " VALUES (%s, 'dead_click', %s, %s)",
+        (PROJECT, url, selector),
+    )
+
+
+def test_an_issue_outlives_its_first_session(connection: Connection) -> None:
+    connection.execute("INSERT INTO traceflow_sessions (session_id) VALUES ('s-1')")
+    connection.execute("INSERT INTO traceflow_ux_issues (session_id, issue_type) VALUES ('s-1', 'error')")
+    connection.execute("DELETE FROM traceflow_sessions")
+    assert one(connection, "SELECT session_id, issue_type FROM traceflow_ux_issues") == (None, "error")
+
+
+# Views
+
+START = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+
+
+def insert_chunk(connection: Connection, window: str, seq: int, body: str, *, codec: str = "json") -> None:
+    connection.execute(
+        "INSERT INTO session_recording_chunks (session_id, window_id, seq, chunk_day, codec, events, payload,"
+        " raw_size_bytes) VALUES ('s-1', %s, %s, %s, %s, %s::json, %s, %s)",
+        (
+            window,
+            seq,
+            START.date(),
+            codec,
+            body if codec == "json" else None,
+            None if codec == "json" else body.encode(),
+            len(body),
+        ),
+    )
+
+
+def recorded_events(connection: Connection) -> object:
+    return one(connection, "SELECT events FROM session_recordings_full WHERE session_id = 's-1'")[0]
+
+
+def test_a_recording_is_read_whole_in_order_of_window_and_sequence(connection: Connection) -> None:
+    connection.execute("INSERT INTO session_recordings (session_id) VALUES ('s-1')")
+    insert_chunk(connection, "b", 0, '[{"n": 5}]')
+    insert_chunk(connection, "a", 10, ' [ {"n": 4, "text": "] [ä€"} ]\n')
+    insert_chunk(connection, "a", 2, "[]")
+    insert_chunk(connection, "a", 9, '[{"n": 3}]')
+    insert_chunk(connection, "a", 0, '[{"n": 1},{"n": 2}]')
+    assert recorded_events(connection) == [{"n": 1}, {"n": 2}, {"n": 3}, {"n": 4, "text": "] [ä€"}, {"n": 5}]
+
+
+def test_a_recording_without_chunks_is_empty(connection: Connection) -> None:
+    connection.execute("INSERT INTO session_recordings (session_id) VALUES ('s-1')")
+    assert recorded_events(connection) == []
+
+
+def test_a_materialised_recording_is_read_as_it_is(connection: Connection) -> None:
+    connection.execute("INSERT INTO session_recordings (session_id, events) VALUES ('s-1', '[{\"n\": 1}]')")
+    insert_chunk(connection, "a", 0, '[{"n": 2}]')
+    assert recorded_events(connection) == [{"n": 1}]
+
+
+def test_a_recording_with_a_compressed_chunk_cannot_be_read_by_sql(connection: Connection) -> None:
+    connection.execute("INSERT INTO session_recordings (session_id) VALUES ('s-1')")
+    insert_chunk(connection, "a", 0, '[{"n": 1}]')
+    insert_chunk(connection, "a", 1, "…", codec="zstd")
+    assert recorded_events(connection) is None
+
+
+def test_the_overview_names_the_kind_with_the_largest_share_of_the_score(connection: Connection) -> None:
+    counts = {"dead_click": 3, "rage_click": 1, "slow_load": 5}
+    connection.execute(
+        "INSERT INTO traceflow_sessions (session_id, started_at, finding_counts, frustration_score)"
+        " VALUES ('s-1', %s, %s, 78), ('s-2', %s, '{}', 0)",
+        (START, Jsonb(counts), START),
+    )
+    rows = connection.execute(
+        "SELECT session_id, frustration_score, top_finding, top_finding_count, finding_count"
+        " FROM traceflow_session_overview ORDER BY frustration_score DESC"
+    ).fetchall()
+    assert rows == [("s-1", 78, "dead_click", 3, 9), ("s-2", 0, None, None, 0)]
+
+
+def test_the_timeline_shows_events_and_findings_in_order(connection: Connection) -> None:
+    connection.execute("INSERT INTO traceflow_sessions (session_id, started_at) VALUES ('s-1', %s)", (START,))
+    for seconds, event_type, selector in ((2, "rage_click", "#buy"), (0, "pageview", None), (1, "click", "#buy")):
+        connection.execute(
+            'INSERT INTO traceflow_events (session_id, event_type, "timestamp", element_selector, element_tag)'
+            " VALUES ('s-1', %s, %s, %s, 'body')",
+            (event_type, START + timedelta(seconds=seconds), selector),
+        )
+    rows = connection.execute(
+        "SELECT since_start, is_finding, event_type, element FROM traceflow_session_timeline WHERE session_id = 's-1'"
+    ).fetchall()
+    assert rows == [
+        (timedelta(0), False, "pageview", "body"),
+        (timedelta(seconds=1), False, "click", "#buy"),
+        (timedelta(seconds=2), True, "rage_click", "#buy"),
+    ]
+
+
+def test_painful_elements_add_up_their_issues_and_count_each_session_once(connection: Connection) -> None:
+    for issue_type, occurrences, sessions in (("rage_click", 3, ("s-1", "s-2")), ("dead_click", 5, ("s-2", "s-3"))):
+        (issue,) = one(
+            connection,
+            "INSERT INTO traceflow_ux_issues (project_id, issue_type, page_url, element_selector, occurrence_count)"
+            " VALUES (%s, %s, '/cart', '#buy', %s) RETURNING id",
+            PROJECT,
+            issue_type,
+            occurrences,
+        )
+        for session in sessions:
+            connection.execute(
+                "INSERT INTO traceflow_ux_issue_sessions (issue_id, session_id) VALUES (%s, %s)", (issue, session)
+            )
+    connection.execute("INSERT INTO traceflow_ux_issues (project_id, issue_type) VALUES (%s, 'slow_load')", (PROJECT,))
+    assert connection.execute(
+        "SELECT page_url, element_selector, occurrences, rage_clicks, dead_clicks, affected_sessions, pain, open_issues"
+        " FROM traceflow_painful_elements"
+    ).fetchall() == [("/cart", "#buy", 8, 3, 5, 3, 3 * 4 + 5 * 2, 2)]
+
+
+# The data dictionary
+
+
+def test_every_table_view_and_column_says_what_it_is(connection: Connection) -> None:
+    silent = connection.execute(
+        "SELECT c.relname FROM pg_class c WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')"
+        " AND obj_description(c.oid, 'pg_class') IS NULL"
+        " UNION ALL SELECT c.relname || '.' || a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
+        " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND attnum > 0 AND NOT attisdropped"
+        " AND col_description(c.oid, a.attnum) IS NULL"
+        " UNION ALL SELECT proname || '()' FROM pg_proc p WHERE pronamespace IN"
+        " ('public'::regnamespace, 'traceflow_parts'::regnamespace) AND obj_description(p.oid, 'pg_proc') IS NULL"
+        " AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = p.oid AND deptype = 'e')"
+    ).fetchall()
+    assert silent == []
