@@ -67,16 +67,19 @@ def whole(stored: StoredLetter) -> dict[str, Any]:
         "version": stored.letter.version,
         "headers": headers | ({META_HEADER: meta.decode(errors="replace")} if meta is not None else {}),
         "bytes": len(value),
-        "value": _text(value[:_SHOWN_BYTES]),
+        "value": _text(value),
     }
 
 
 def _text(value: bytes) -> str:
+    shown = value[:_SHOWN_BYTES]
     try:
-        return value.decode()
+        return shown.decode()
     except UnicodeDecodeError as error:
-        # a cut within the last character is no binary
-        return value[: error.start].decode() if error.start > len(value) - 4 else "\\x" + value.hex()
+        # the cut may lie within a character
+        if len(value) > _SHOWN_BYTES and error.start > _SHOWN_BYTES - 4:
+            return shown[: error.start].decode()
+        return "\\x" + shown.hex()
 
 
 def parse_since(text: str, *, now: datetime) -> int:
