@@ -11,7 +11,7 @@ from schemas.ids import session_key
 from schemas.reasons import Reason
 from schemas.signals import Signal
 from stream_processors.analyze.logic import AnalyzeLogic
-from stream_processors.fold import PartitionFold
+from stream_processors.fold import UNBOUNDED, PartitionFold
 from stream_processors.logic import LogRecord, Output, Parked
 
 PROJECT = "0a51f6f7-2b0c-4d1e-a6a2-1f0f2ac0c0aa"
@@ -81,14 +81,16 @@ def _record(value: dict[str, Any]) -> bytes:
 
 
 class Told:
-    """What a fold said: outputs by topic, decoded, and what was parked. Nothing may be parked as an error of ours."""
+    """What a fold said and knows at its end. Nothing may be parked as an error of ours."""
 
-    def __init__(self, outputs: Iterable[Output], parked: Sequence[Parked]) -> None:
+    def __init__(self, outputs: Sequence[Output], parked: Sequence[Parked], facts: dict[bytes, bytes]) -> None:
         assert [p.detail for p in parked if p.reason is Reason.ENGINE_ERROR] == []
         self.topics: dict[str, list[dict[str, Any]]] = {"signals": [], "sessions": [], "ai_jobs": []}
         for output in outputs:
             self.topics[output.topic].append(orjson.loads(output.value))
+        self.outputs = outputs
         self.parked = parked
+        self.facts = facts
 
     @property
     def findings(self) -> list[dict[str, Any]]:
@@ -103,14 +105,19 @@ class Told:
         return self.topics["ai_jobs"]
 
 
-def fold(records: Sequence[LogRecord], logic: AnalyzeLogic | None = None, *, cuts: Iterable[int] = ()) -> Told:
-    """Fold the records, cut into batches before each of the offsets; between batches nothing stays decoded."""
-    engine = PartitionFold(logic or AnalyzeLogic(), cache_weight=0)
+def fold(
+    records: Sequence[LogRecord],
+    logic: AnalyzeLogic | None = None,
+    *,
+    cuts: Iterable[int] = (),
+    cache_weight: int = UNBOUNDED,
+) -> Told:
+    """Fold the records, cut into batches before each of the offsets."""
+    engine = PartitionFold(logic or AnalyzeLogic(), cache_weight=cache_weight)
     outputs: list[Output] = []
     parked: list[Parked] = []
-    borders = sorted({0, len(records), *cuts})
-    for start, end in pairwise(borders):
+    for start, end in pairwise(sorted({0, len(records), *cuts})):
         batch = engine.apply(records[start:end])
         outputs += batch.outputs
         parked += batch.parked
-    return Told(outputs, parked)
+    return Told(outputs, parked, dict(engine.facts))
