@@ -25,9 +25,9 @@ from typing import Any, Final
 
 from schemas.signals import Change, ChangeKind, Signal
 from stream_processors.digest.background import Background, Place
-from stream_processors.digest.chunk import checksum
-from stream_processors.digest.dom import DATA, FIRST, NEXT, TAG, Tree
+from stream_processors.digest.dom import DATA, FIRST, NEXT, TAG, Tree, attributes_of
 from stream_processors.digest.targets import Target
+from stream_processors.digest.texts import checksum
 
 BEFORE_DOWN_MS = 150
 AFTER_DOWN_MS = 1_500
@@ -39,9 +39,9 @@ SAME_MOMENT_MS = 30
 
 MAX_SENT = 16
 """Changes sent per pointer-down; a page that is rendered anew has thousands."""
-MAX_SENT_BACKGROUND = 4
-MAX_FORMERS = 32
-MAX_CHILDREN = 200
+MAX_SENT_BACKGROUND = 2
+MAX_FORMERS = 16
+MAX_CHILDREN = 100
 """A longer list is not compared: any change of it counts."""
 MAX_FINGERPRINT_NODES = 60
 _MAX_DEPTH_IN_CONTROL = 8
@@ -250,8 +250,10 @@ def value_at(tree: Tree, place: Place) -> Any:
         return UNKNOWN
     if name == "#text":
         return row[DATA]
+    if name.startswith("@"):
+        return UNKNOWN
     if name:
-        return row[DATA].get(name) if isinstance(row[DATA], dict) else None
+        return attributes_of(row).get(name)
     children: list[int] = []
     child = row[FIRST]
     while child:
@@ -268,14 +270,14 @@ def fingerprint(tree: Tree, node: int) -> str:
     parts: list[str] = []
     stack = [node]
     while stack:
-        if len(parts) > MAX_FINGERPRINT_NODES:
+        if len(parts) + len(stack) > MAX_FINGERPRINT_NODES:
             return ""
         row = rows[stack.pop()]
         parts.append(f"{row[TAG]}\0{row[DATA]}")
         child = row[FIRST]
         if child:
             parts.append("<")
-        while child:
+        while child and len(stack) <= MAX_FINGERPRINT_NODES:
             stack.append(child)
             child = rows[child][NEXT]
     return checksum("\n".join(parts))

@@ -15,11 +15,11 @@ SETTLING_MS = 800
 SAME_MOMENT_MS = 60
 MIN_MOMENTS = 2
 MIN_SPAN_MS = 1_500
-MAX_PLACES = 512
+MAX_PLACES = 256
 """Learned places of a page; the oldest is forgotten first."""
 
 Place = tuple[int, str]
-"""A node id, and what of it: an attribute's name, `#text`, or empty for its list of children."""
+"""A node id, and what of it: an attribute's name, `#text`, empty for its list of children, or `@` and another kind."""
 
 
 @dataclass(slots=True)

@@ -9,7 +9,6 @@ header: the first bytes decide, and the header only where they cannot (raw defla
 """
 
 import re
-import zlib
 from typing import Any
 
 import orjson
@@ -20,8 +19,8 @@ from schemas.reasons import Reason
 from schemas.topics import MAX_CHUNK_INFLATED_BYTES
 from stream_processors.logic import RecordRefused
 
-MAX_VALUES = 6_000_000
-"""JSON values in a chunk: about 600 MB of memory at worst. A dense real recording has one value per 12 to 20 bytes."""
+MAX_VALUES = 4_000_000
+"""JSON values in a chunk: about 400 MB of memory at worst. A dense real recording has one value per 12 to 20 bytes."""
 
 _CHECKED_FROM_BYTES = 4_000_000
 """Smaller JSON cannot hold so many values that it matters; counting costs 0.3 ms per MB."""
@@ -113,8 +112,3 @@ def parse_json(raw: bytes) -> Any:
 
 def _mend_escape(match: re.Match[str]) -> str:
     return "\\ufffd" if match.group(1) else match.group()
-
-
-def checksum(text: str) -> str:
-    """Return a short fingerprint of a text that is too long to be kept."""
-    return f"{zlib.crc32(text.encode()):08x}"

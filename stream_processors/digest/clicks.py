@@ -24,7 +24,7 @@ from stream_processors.digest import rrweb
 from stream_processors.digest.answers import Answers
 from stream_processors.digest.background import Background
 from stream_processors.digest.dom import Tree
-from stream_processors.digest.targets import describe_target, find_target, why_not_judged
+from stream_processors.digest.targets import describe_target, find_target, is_disabled, why_not_judged
 
 MAX_PRESS_MS = 600
 MOUSE_CLICK_MS = 250
@@ -158,9 +158,11 @@ class Clicks:
         if not (0 <= point.t - down.t <= MAX_PRESS_MS and point.node == down.node and point.is_near(down)):
             return
         target = find_target(tree, point.node)
-        why = why_not_judged(tree, target)
         is_tap = is_touch and down.t - pointer.scrolled_at > ROLLING_MS
-        if pointer.has_menu or why is NotJudged.SELECT or not (is_tap or target.is_disabled):
+        if pointer.has_menu or not (is_tap or is_disabled(tree, target)):
+            return
+        why = why_not_judged(tree, target)
+        if why is NotJudged.SELECT:
             return
         self.answers.on_click(point.t, target)
         signal = Click(
@@ -183,7 +185,7 @@ class Clicks:
         why = why_not_judged(tree, target)
         last, pointer.last_click = pointer.last_click, point
         if last is not None and self._is_twin_of_label(point, last):
-            self._judge_label_by_its_control(why)
+            self._judge_label_by_its_control(point, why)
             return None
         if self._claim_press(point):
             return None
@@ -233,11 +235,11 @@ class Clicks:
         is_soon = 0 <= point.t - last.t <= TWIN_MS
         return is_soon and (point.x, point.y) == (last.x, last.y) and point.node != last.node
 
-    def _judge_label_by_its_control(self, why: NotJudged | None) -> None:
+    def _judge_label_by_its_control(self, twin: Point, why: NotJudged | None) -> None:
         for index in range(len(self.out) - 1, -1, -1):
             signal = self.out[index]
             if isinstance(signal, Click):
-                if why is not None and signal.not_judged is None and signal.node != 0:
+                if signal.not_judged is None and twin.t - signal.t <= TWIN_MS:
                     self.out[index] = replace(signal, not_judged=why)
                 return
 

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from schemas.signals import ScriptError
+from stream_processors.digest.texts import clean
 
 PLUGIN_NAME = "rrweb/console@1"
 MAX_MESSAGE_CHARS = 1_000
@@ -29,7 +30,10 @@ def read_console(t: int, data: dict[str, Any], *, page_url: str) -> ScriptError 
     message = " ".join(arguments)
     stack = "\n".join(_texts(payload.get("trace")))
     return ScriptError(
-        t, message=_clean(message, MAX_MESSAGE_CHARS), stack=_clean(stack, MAX_STACK_CHARS), page_url=page_url
+        t,
+        message=clean(message, limit=MAX_MESSAGE_CHARS),
+        stack=clean(stack, limit=MAX_STACK_CHARS),
+        page_url=page_url,
     )
 
 
@@ -45,7 +49,3 @@ def _argument(text: str) -> str:
         return str(orjson.loads(text))
     except orjson.JSONDecodeError:
         return text
-
-
-def _clean(text: str, limit: int) -> str:
-    return text.replace("\0", "\ufffd")[:limit]

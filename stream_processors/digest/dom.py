@@ -13,10 +13,11 @@ because taking a node away takes its descendants along, and rrweb adds them agai
 """
 
 import sys
+from collections.abc import Mapping
 from typing import Any, Final
 
 from stream_processors.digest import rrweb
-from stream_processors.digest.chunk import checksum
+from stream_processors.digest.texts import FINGERPRINT, shorten
 
 PARENT, TAG, DATA, NEXT, PREVIOUS, FIRST, LAST = range(7)
 
@@ -33,8 +34,8 @@ MAX_TEXT_CHARS = 87
 _LONGER_CHARS = {"class": 200, "aria-label": 120, "title": 120, "alt": 120, "href": 60}
 """How much is kept of the long values that elements are described by."""
 
-FINGERPRINT: Final = "\x01"
 FILLED: Final = "1"
+_NO_ATTRIBUTES: Mapping[str, str] = {}
 _TYPED_TAGS = frozenset({"input", "textarea", "select"})
 _NAMED_BY_VALUE = frozenset({"submit", "button", "reset", "image", "checkbox", "radio", "hidden"})
 _UNKEPT_ATTRIBUTE = "_cssText"
@@ -53,17 +54,25 @@ def short_value(name: str, value: str) -> str:
         return value
     if name == "href" and value.endswith("#"):
         return "#"  # snapshots make links absolute; that this one leads nowhere is all that matters
-    return value[: _LONGER_CHARS.get(name, 0)] + FINGERPRINT + checksum(value)
+    return shorten(value, keep=_LONGER_CHARS.get(name, 0))
 
 
 def short_text(text: str) -> str:
     """Return a text as it is kept."""
-    return text if len(text) <= MAX_TEXT_CHARS else text[:MAX_TEXT_CHARS] + FINGERPRINT + checksum(text)
+    if text.__class__ is not str:
+        raise TypeError("no text")
+    return text if len(text) <= MAX_TEXT_CHARS else shorten(text, keep=MAX_TEXT_CHARS)
 
 
-def is_typed_into(tag: str, attributes: dict[str, str]) -> bool:
+def is_typed_into(tag: str, attributes: Mapping[str, str]) -> bool:
     """Tell whether the element's value is what the user entered, not what the page says."""
     return tag in _TYPED_TAGS and attributes.get("type", "").lower() not in _NAMED_BY_VALUE
+
+
+def attributes_of(row: Row) -> Mapping[str, str]:
+    """Return an element's attributes; none for a node that has none or is no element."""
+    data = row[DATA]
+    return data if data.__class__ is dict else _NO_ATTRIBUTES
 
 
 class Tree:
@@ -248,6 +257,8 @@ class Tree:
                 if kind == 2:
                     attributes = child["attributes"]
                     tag = intern(child["tagName"])
+                    if not tag:
+                        raise DamagedTree("an element without a tag")
                     for value in attributes.values():
                         if value.__class__ is not str or len(value) > 64:
                             attributes = _kept_attributes(attributes)
@@ -284,7 +295,13 @@ def _tag_and_data(node: dict[str, Any]) -> tuple[str, Any]:
     kind = node["type"]
     if kind == rrweb.ELEMENT:
         tag = sys.intern(node["tagName"])
-        attributes = _kept_attributes(node["attributes"])
+        if not tag:
+            raise DamagedTree("an element without a tag")
+        attributes = node["attributes"]
+        for value in attributes.values():
+            if value.__class__ is not str or len(value) > MAX_VALUE_CHARS:
+                attributes = _kept_attributes(attributes)
+                break
         if tag in _TYPED_TAGS:
             _hide_typed(tag, attributes)
         return tag, attributes or None
@@ -294,8 +311,13 @@ def _tag_and_data(node: dict[str, Any]) -> tuple[str, Any]:
 
 
 def _kept_attributes(attributes: dict[str, Any]) -> dict[str, str]:
-    kept = {name: _kept_value(name, value) for name, value in attributes.items()}
-    return {name: value for name, value in kept.items() if value is not None}
+    kept = {}
+    for name, value in attributes.items():
+        if value.__class__ is str and len(value) <= MAX_VALUE_CHARS:
+            kept[name] = value
+        elif (short := _kept_value(name, value)) is not None:
+            kept[name] = short
+    return kept
 
 
 def _kept_value(name: str, value: Any) -> str | None:
@@ -313,7 +335,7 @@ def _hide_typed(tag: str, attributes: dict[str, str]) -> None:
 def _restyle(style: str, properties: dict[str, Any]) -> str:
     """Apply rrweb's style difference, `{property: value | [value, priority] | false}`, to an inline style."""
     if FINGERPRINT in style:
-        return FINGERPRINT + checksum(style + str(properties))
+        return shorten(style + str(properties), keep=0)
     pairs = (part.partition(":") for part in style.split(";"))
     values = {name.strip(): value.strip() for name, colon, value in pairs if colon}
     for name, value in properties.items():

@@ -8,17 +8,21 @@ rrweb records every input, the page's own included, and no submit. So:
   without any such control is not seen; the page that follows is.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.signals import Click, FormSubmit, FormTouch, Signal
-from stream_processors.digest.dom import DATA, FILLED, FIRST, NEXT, TAG, Tree, is_typed_into
+from stream_processors.digest.dom import FILLED, FIRST, NEXT, TAG, Tree, attributes_of, is_typed_into
 from stream_processors.digest.selector import selector_of
+from stream_processors.digest.texts import clean
 
 PRESSED_MS = 1_000
 MAX_TOUCHED = 200
+MAX_FIELD_CHARS = 100
 _MAX_FORM_NODES = 5_000
 _SUBMIT_TYPES = frozenset({"submit", "image"})
+_SUBMITTING_TAGS = frozenset({"button", "input"})
 _CHECKED_TYPES = frozenset({"checkbox", "radio"})
 _FIELD_TAGS = frozenset({"input", "select", "textarea"})
 
@@ -42,7 +46,7 @@ class Forms:
         row = tree.rows.get(node)
         if row is None or row[TAG] not in _FIELD_TAGS:
             return None
-        attributes = row[DATA] or {}
+        attributes = attributes_of(row)
         _fill(tree, node, attributes, data)
         form = form_of(tree, node)
         is_users = self.focus == node or 0 <= t - pressed <= PRESSED_MS or "autofocus" in attributes
@@ -58,7 +62,7 @@ class Forms:
     def on_click(self, click: Click, *, tree: Tree) -> FormSubmit | None:
         """Take in a click: on a submit control it sends the form."""
         row = tree.rows.get(click.node)
-        if row is None or not _submits(row[TAG], row[DATA] or {}):
+        if row is None or row[TAG] not in _SUBMITTING_TAGS or not _submits(row[TAG], attributes_of(row)):
             return None
         form = form_of(tree, click.node)
         if not form or _lacks_required(tree, form):
@@ -87,7 +91,7 @@ def append_signals(out: list[Signal], *signals: Signal | None) -> None:
     out.extend(signal for signal in signals if signal is not None)
 
 
-def _fill(tree: Tree, node: int, attributes: dict[str, str], data: dict[str, Any]) -> None:
+def _fill(tree: Tree, node: int, attributes: Mapping[str, str], data: dict[str, Any]) -> None:
     """Note whether the field holds something now."""
     is_checked_kind = attributes.get("type", "").lower() in _CHECKED_TYPES
     name = "checked" if is_checked_kind else "value"
@@ -96,17 +100,16 @@ def _fill(tree: Tree, node: int, attributes: dict[str, str], data: dict[str, Any
         tree.set_attributes(node, {name: ("" if is_checked_kind else FILLED) if is_full else None})
 
 
-def _submits(tag: str, attributes: dict[str, str]) -> bool:
-    if "disabled" in attributes:
-        return False
-    kind = attributes.get("type", "submit" if tag == "button" else "").lower()
-    return tag in ("button", "input") and kind in _SUBMIT_TYPES
+def _submits(tag: str, attributes: Mapping[str, str]) -> bool:
+    return "disabled" not in attributes and (
+        attributes.get("type", "submit" if tag == "button" else "").lower() in _SUBMIT_TYPES
+    )
 
 
 def _lacks_required(tree: Tree, form: int) -> bool:
     """Tell whether a required field of the form is empty; a form with `novalidate` is sent all the same."""
     rows = tree.rows
-    if "novalidate" in (rows[form][DATA] or {}):
+    if "novalidate" in attributes_of(rows[form]):
         return False
     stack = [rows[form][FIRST]]
     for _ in range(_MAX_FORM_NODES):
@@ -117,8 +120,8 @@ def _lacks_required(tree: Tree, form: int) -> bool:
             continue
         row = rows[node]
         stack += (row[NEXT], row[FIRST])
-        attributes = row[DATA]
-        if row[TAG] in _FIELD_TAGS and attributes and "required" in attributes and "disabled" not in attributes:
+        attributes = attributes_of(row)
+        if row[TAG] in _FIELD_TAGS and "required" in attributes and "disabled" not in attributes:
             kind = attributes.get("type", "").lower()
             if kind != "radio" and not attributes.get("value") and "checked" not in attributes:
                 return True
@@ -130,5 +133,6 @@ def _name_of_form(tree: Tree, form: int) -> str:
 
 
 def _name_of_field(tree: Tree, node: int) -> str:
-    attributes = tree.rows[node][DATA] or {}
-    return attributes.get("name") or attributes.get("id") or selector_of(tree, node)
+    attributes = attributes_of(tree.rows[node])
+    name = attributes.get("name") or attributes.get("id")
+    return clean(name, limit=MAX_FIELD_CHARS) if name else selector_of(tree, node)

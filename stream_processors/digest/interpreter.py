@@ -30,6 +30,8 @@ from stream_processors.digest.rrweb import Event
 from stream_processors.digest.windows import Session, Window
 
 MAX_OPENED = 4
+MAX_SIGNALS = 4_000
+"""Pointer events of a chunk with more signals are passed over: no person makes so many."""
 _STYLE_SOURCES = frozenset({rrweb.STYLE_SHEET_RULE, rrweb.STYLE_DECLARATION, rrweb.ADOPTED_STYLE_SHEET})
 
 
@@ -107,7 +109,7 @@ class Interpreter:
         now = _load(node)
         before = window.tree() if not pages.is_announced else None
         showing = what_is_shown(pages, before=before, now=now)
-        if showing is Showing.PAGE and not pages.is_announced:
+        if showing is Showing.PAGE and pages.url and not pages.is_announced:
             self._show_page(t, pages.url, is_load=True)
         if showing is not Showing.CHECKOUT:
             self._report(t, ChangeKind.SNAPSHOT)
@@ -148,6 +150,8 @@ class Interpreter:
 
     def _on_incremental(self, t: int, data: dict[str, Any]) -> None:
         source = data.get("source")
+        if not isinstance(source, int):
+            return
         if source == rrweb.MUTATION:
             self._on_mutation(t, data)
         elif source == rrweb.MOUSE_INTERACTION:
@@ -184,6 +188,8 @@ class Interpreter:
 
     def _on_interaction(self, t: int, data: dict[str, Any]) -> None:
         kind, node, window = data.get("type"), _integer(data.get("id")), self._window
+        if len(self._out) > MAX_SIGNALS:
+            return
         if kind == rrweb.FOCUS:
             window.forms.focus = node
             window.answers.note_focus(t, node, window.background, self._out)

@@ -10,10 +10,13 @@ from typing import Any, NamedTuple
 from schemas.signals import ChangeKind, Signal
 from stream_processors.digest.answers import Answers
 from stream_processors.digest.background import Background, Place
-from stream_processors.digest.dom import TAG, Added, DamagedTree, Tree
+from stream_processors.digest.dom import MAX_NODE_ID, TAG, Added, DamagedTree, Tree
 
 MAX_PLACES = 64
 """Places looked at in one event; more are a page rendered anew, of which a few tell enough."""
+MAX_NAME_CHARS = 64
+LONG_NAME = "@long"
+"""Stands for attributes with a name that no page gives."""
 _UNSEEN_TAGS = frozenset({"script", "noscript", "meta", "template", "base"})
 
 
@@ -34,26 +37,17 @@ def read_mutation(data: dict[str, Any]) -> Mutation:
         DamagedTree: an entry is not as rrweb writes it, so the document's further way is unknown.
     """
     try:
-        mutation = Mutation(
-            removes=[(item["parentId"], item["id"]) for item in data.get("removes") or ()],
-            adds=[(item["parentId"], _next_of(item), item["node"]) for item in data.get("adds") or ()],
-            texts=[(item["id"], item["value"] or "") for item in data.get("texts") or ()],
-            attributes=[(item["id"], item["attributes"]) for item in data.get("attributes") or ()],
-        )
+        removes = [(_id(item["parentId"]), _id(item["id"])) for item in data.get("removes") or ()]
+        adds = [(_id(item["parentId"]), item.get("nextId"), item["node"]) for item in data.get("adds") or ()]
+        texts = [(_id(item["id"]), _text(item["value"])) for item in data.get("texts") or ()]
+        attributes = [(_id(item["id"]), item["attributes"]) for item in data.get("attributes") or ()]
+        for _, _, node in adds:
+            _id(node["id"])
     except (KeyError, TypeError, AttributeError) as error:
         raise DamagedTree(f"mutation: {error}") from error
-    well_formed = (
-        all(parent.__class__ is int and node.__class__ is int for parent, node in mutation.removes)
-        and all(
-            parent.__class__ is int and isinstance(node, dict) and node.get("id").__class__ is int
-            for parent, _, node in mutation.adds
-        )
-        and all(node.__class__ is int and isinstance(value, str) for node, value in mutation.texts)
-        and all(node.__class__ is int and isinstance(values, dict) for node, values in mutation.attributes)
-    )
-    if not well_formed:
-        raise DamagedTree("mutation: wrong types")
-    return mutation
+    if not all(isinstance(values, dict) for _, values in attributes):
+        raise DamagedTree("mutation: attributes")
+    return Mutation(removes, [(parent, _next(after), node) for parent, after, node in adds], texts, attributes)
 
 
 def apply_mutation(
@@ -110,7 +104,7 @@ def touched_places(mutation: Mutation, tree: Tree | None, *, limit: int) -> list
     for node_id, names in mutation.attributes[:limit]:
         if node_id not in new:
             for name in names:
-                places[(node_id, name)] = None
+                places[(node_id, name if len(name) <= MAX_NAME_CHARS else LONG_NAME)] = None
     return list(places)[:limit]
 
 
@@ -131,7 +125,20 @@ def _is_lone(mutation: Mutation, t: int, answers: Answers) -> bool:
     return answers.is_apart(t) and all(node not in answers.chain for _, node in mutation.removes)
 
 
-def _next_of(item: dict[str, Any]) -> int:
+def _id(value: Any) -> int:
+    if not isinstance(value, int) or not -MAX_NODE_ID <= value <= MAX_NODE_ID:
+        raise TypeError("no node id")
+    return value
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value
+
+
+def _next(after: Any) -> int:
     """Return the next sibling's id; 0 if there is none (rrweb writes null, or -1)."""
-    after = item.get("nextId")
     return after if isinstance(after, int) and after > 0 else 0

@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any
 
 from stream_processors.digest.dom import DATA, TAG, TEXT_TAG, Tree
+from stream_processors.digest.texts import clean
 
 MAX_URL_CHARS = 2_000
 MAX_TITLE_CHARS = 300
@@ -74,12 +75,17 @@ def title_of(tree: Tree) -> str:
     node = tree.root
     for wanted in ("html", "head", "title", TEXT_TAG):
         node = next((child for child in tree.children(node) if tree.rows[child][TAG] == wanted), 0) if node else 0
-    return str(tree.rows[node][DATA])[:MAX_TITLE_CHARS] if node else ""
+    return clean(tree.rows[node][DATA], limit=MAX_TITLE_CHARS) if node else ""
 
 
 def route_of(tag: Any, payload: Any) -> str:
     """Return the address that a custom event tells; empty if it tells none."""
-    if tag in ROUTE_TAGS and isinstance(payload, dict) and isinstance(payload.get("href"), str):
+    if (
+        isinstance(tag, str)
+        and tag in ROUTE_TAGS
+        and isinstance(payload, dict)
+        and isinstance(payload.get("href"), str)
+    ):
         return clean_url(payload["href"])
     return ""
 
@@ -93,4 +99,4 @@ def is_same_page(one: str, other: str) -> bool:
 
 def clean_url(url: str) -> str:
     """Cut an address for the wire."""
-    return url.replace("\0", "\ufffd")[:MAX_URL_CHARS]
+    return clean(url, limit=MAX_URL_CHARS)

@@ -50,6 +50,9 @@ DOCUMENT, DOCTYPE, ELEMENT, TEXT, CDATA, COMMENT = range(6)
 LATEST_MS = 253_402_300_799_999
 """The end of year 9999: what Postgres and every client can still say."""
 
+MAX_EVENTS = 200_000
+"""A chunk that takes 3 s to read at worst; a busy page makes some hundred events a second."""
+
 _POSTHOG_FIELDS = ("texts", "attributes", "removes", "adds")
 
 
@@ -67,10 +70,13 @@ def read_events(chunk: Any, inflater: Inflater) -> list[Event]:
     What is no event, or has a time outside 1970 to 9999, is passed over: one bad event costs no good one.
 
     Raises:
-        RecordRefused: `chunk_not_rrweb` if it is no array, or none of its items is an event.
+        RecordRefused: `chunk_not_rrweb` if it is no array, or none of its items is an event; `chunk_too_large` with
+            too many events.
     """
     if not isinstance(chunk, list):
         raise RecordRefused(Reason.CHUNK_NOT_RRWEB, "not an array")
+    if len(chunk) > MAX_EVENTS:
+        raise RecordRefused(Reason.CHUNK_TOO_LARGE, f"more than {MAX_EVENTS} events")
     events: list[Event] = []
     for item in chunk:
         event = _unpack(item, inflater) if isinstance(item, str) else item

@@ -6,13 +6,12 @@ classes are left out, because they differ from visitor to visitor and would spli
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from schemas.signals import Element
 from stream_processors.digest.dom import (
     DATA,
     DOCUMENT_TAG,
-    FINGERPRINT,
     FIRST,
     NEXT,
     OTHER_TAG,
@@ -21,12 +20,15 @@ from stream_processors.digest.dom import (
     TAG,
     TEXT_TAG,
     Tree,
+    attributes_of,
     is_typed_into,
 )
+from stream_processors.digest.texts import FINGERPRINT, clean
 
 MAX_LEVELS = 8
 MAX_TEXT_CHARS = 120
 MAX_NAME_CHARS = 200
+MAX_SELECTOR_CHARS = 500
 _MAX_SIBLINGS = 500
 _MAX_VISITED = 300
 
@@ -72,7 +74,7 @@ def selector_of(tree: Tree, node: int) -> str:
         if anchor or tag in ("body", "html"):
             break
         node = tree.rows[node][PARENT]
-    return " > ".join(reversed(parts))
+    return clean(" > ".join(reversed(parts)), limit=MAX_SELECTOR_CHARS)
 
 
 def component_of(tree: Tree, node: int) -> str:
@@ -103,7 +105,7 @@ def text_of(tree: Tree, node: int) -> str:
         text = next((attributes[name] for name in _SPOKEN_ATTRIBUTES if attributes.get(name)), "")
     if not text and tag == "input" and not is_typed_into(tag, attributes):
         text = attributes.get("value", "")
-    return _clean(_SPACE.sub(" ", text).strip(), limit=MAX_TEXT_CHARS)
+    return clean(_SPACE.sub(" ", text).strip(), limit=MAX_TEXT_CHARS)
 
 
 def _visible_text(tree: Tree, node: int) -> str:
@@ -121,12 +123,12 @@ def _visible_text(tree: Tree, node: int) -> str:
         if row[TAG] == TEXT_TAG:
             parts.append(row[DATA].partition(FINGERPRINT)[0])
             room -= len(parts[-1])
-        elif row[FIRST] and row[TAG] not in _SKIPPED_TEXT_TAGS and "contenteditable" not in (row[DATA] or ()):
+        elif row[FIRST] and row[TAG] not in _SKIPPED_TEXT_TAGS and "contenteditable" not in attributes_of(row):
             stack.append(row[FIRST])
     return _SPACE.sub(" ", " ".join(parts)).strip()
 
 
-def _anchor(attributes: dict[str, str]) -> str:
+def _anchor(attributes: Mapping[str, str]) -> str:
     """Return a selector that stands for itself: a chosen id or a test attribute."""
     if _is_chosen(attributes.get("id", "")):
         return "#" + escape(attributes["id"])
@@ -191,11 +193,9 @@ def _is_chosen(element_id: str) -> bool:
     return 0 < len(element_id) <= 40 and not _GENERATED.search(element_id)
 
 
-def _attributes(tree: Tree, node: int) -> dict[str, str]:
-    row = tree.rows[node]
-    return row[DATA] if isinstance(row[DATA], dict) else {}
+def _attributes(tree: Tree, node: int) -> Mapping[str, str]:
+    return attributes_of(tree.rows[node])
 
 
-def _clean(text: str, *, limit: int = MAX_NAME_CHARS) -> str:
-    """Cut a text for the wire: no NUL, no marks of ours."""
-    return text.partition(FINGERPRINT)[0].replace("\0", "\ufffd")[:limit]
+def _clean(text: str) -> str:
+    return clean(text, limit=MAX_NAME_CHARS)

@@ -3,10 +3,11 @@
 rrweb names the innermost node, often an icon's path. What the user meant is the control around it.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from schemas.signals import Element, NotJudged
-from stream_processors.digest.dom import DATA, TAG, Tree, is_typed_into
+from stream_processors.digest.dom import TAG, Row, Tree, attributes_of, is_typed_into
 from stream_processors.digest.selector import describe
 
 _CONTROL_TAGS = frozenset({"a", "button", "summary", "label", "input", "select", "textarea", "option"})
@@ -15,7 +16,17 @@ _CONTROL_ROLES = frozenset(
 )
 _MAX_CONTROL_LEVELS = 8
 _OWN_PICKER_TYPES = frozenset({"file", "color"})
-_MEDIA_TAGS = frozenset({"video", "audio"})
+_STRONG_TAGS: Mapping[str, NotJudged] = {
+    "input": NotJudged.TEXT_ENTRY,
+    "textarea": NotJudged.TEXT_ENTRY,
+    "select": NotJudged.SELECT,
+    "option": NotJudged.SELECT,
+    "canvas": NotJudged.CANVAS,
+    "video": NotJudged.MEDIA,
+    "audio": NotJudged.MEDIA,
+    "a": NotJudged.LINK,
+}
+"""Tags that decide by themselves; those with `input`, `textarea` and `a` depend on attributes."""
 _DISABLING_TAGS = frozenset({"button", "input", "select", "textarea", "option", "optgroup", "fieldset"})
 
 
@@ -26,21 +37,26 @@ class Target(NamedTuple):
     chain: list[int]
     """The hit node and its ancestors, nearest first; empty if the node is unknown."""
     is_control: bool
-    is_disabled: bool
 
 
 def find_target(tree: Tree | None, hit: int) -> Target:
     """Find the control around the hit node."""
     chain = tree.chain(hit) if tree is not None else []
     if tree is None or not chain:
-        return Target(node=hit, chain=[], is_control=False, is_disabled=False)
-    control = next((node for node in chain[:_MAX_CONTROL_LEVELS] if _is_control(tree, node)), 0)
-    return Target(
-        node=control or hit,
-        chain=chain,
-        is_control=bool(control),
-        is_disabled=any(_is_disabled(tree, node) for node in chain),
-    )
+        return Target(node=hit, chain=[], is_control=False)
+    rows = tree.rows
+    for node in chain[:_MAX_CONTROL_LEVELS]:
+        if _is_control(rows[node]):
+            return Target(node=node, chain=chain, is_control=True)
+    return Target(node=hit, chain=chain, is_control=False)
+
+
+def is_disabled(tree: Tree | None, target: Target) -> bool:
+    """Tell whether the browser sends no clicks there, because a form control around it is disabled."""
+    if tree is None:
+        return False
+    rows = (tree.rows[node] for node in target.chain)
+    return any(row[TAG] in _DISABLING_TAGS and "disabled" in attributes_of(row) for row in rows)
 
 
 def describe_target(tree: Tree | None, target: Target) -> Element | None:
@@ -54,38 +70,39 @@ def why_not_judged(tree: Tree | None, target: Target) -> NotJudged | None:
         return NotJudged.UNKNOWN_NODE
     weak = None
     for node in target.chain:
-        tag, attributes = tree.rows[node][TAG], tree.rows[node][DATA]
-        if not isinstance(attributes, dict):
-            attributes = {}
-        reason = _strong_reason(tag, attributes)
+        row = tree.rows[node]
+        attributes = attributes_of(row)
+        reason = _strong_reason(row[TAG], attributes)
         if reason is not None:
             return reason
-        weak = weak or _weak_reason(tag, attributes)
+        if weak is None:
+            weak = _weak_reason(row[TAG], attributes)
     return weak
 
 
-def _strong_reason(tag: str, attributes: dict[str, str]) -> NotJudged | None:
-    if tag == "input" and attributes.get("type", "").lower() in _OWN_PICKER_TYPES:
-        return NotJudged.SELECT
-    if tag in ("input", "textarea") and is_typed_into(tag, attributes):
-        is_slider = attributes.get("type", "").lower() == "range"
-        return None if is_slider or "disabled" in attributes else NotJudged.TEXT_ENTRY
-    if tag in ("select", "option"):
-        return NotJudged.SELECT
-    if tag == "canvas":
-        return NotJudged.CANVAS
-    if tag in _MEDIA_TAGS:
-        return NotJudged.MEDIA
+def _strong_reason(tag: str, attributes: Mapping[str, str]) -> NotJudged | None:
+    if tag in _STRONG_TAGS:
+        return _reason_of_tag(tag, attributes)
     if attributes.get("contenteditable", "false").lower() != "false" or attributes.get("role") == "textbox":
         return NotJudged.EDITABLE
-    if tag == "a" and "download" in attributes:
-        return NotJudged.DOWNLOAD
-    if tag == "a" and attributes.get("target", "") not in ("", "_self"):
-        return NotJudged.NEW_WINDOW
     return None
 
 
-def _weak_reason(tag: str, attributes: dict[str, str]) -> NotJudged | None:
+def _reason_of_tag(tag: str, attributes: Mapping[str, str]) -> NotJudged | None:
+    kind = attributes.get("type", "").lower()
+    if tag == "input" and kind in _OWN_PICKER_TYPES:
+        return NotJudged.SELECT
+    if tag in ("input", "textarea"):
+        is_entry = kind != "range" and "disabled" not in attributes and is_typed_into(tag, attributes)
+        return NotJudged.TEXT_ENTRY if is_entry else None
+    if tag == "a":
+        if "download" in attributes:
+            return NotJudged.DOWNLOAD
+        return NotJudged.NEW_WINDOW if attributes.get("target", "") not in ("", "_self") else None
+    return _STRONG_TAGS[tag]
+
+
+def _weak_reason(tag: str, attributes: Mapping[str, str]) -> NotJudged | None:
     if tag == "a" and _leads_somewhere(attributes.get("href") or attributes.get("xlink:href") or ""):
         return NotJudged.LINK
     if "popovertarget" in attributes or "commandfor" in attributes:
@@ -97,13 +114,8 @@ def _leads_somewhere(href: str) -> bool:
     return bool(href) and not href.endswith("#") and not href.lower().startswith("javascript:")
 
 
-def _is_control(tree: Tree, node: int) -> bool:
-    tag, attributes = tree.rows[node][TAG], tree.rows[node][DATA]
-    if tag in _CONTROL_TAGS:
+def _is_control(row: Row) -> bool:
+    if row[TAG] in _CONTROL_TAGS:
         return True
-    return isinstance(attributes, dict) and (attributes.get("role") in _CONTROL_ROLES or "onclick" in attributes)
-
-
-def _is_disabled(tree: Tree, node: int) -> bool:
-    tag, attributes = tree.rows[node][TAG], tree.rows[node][DATA]
-    return tag in _DISABLING_TAGS and isinstance(attributes, dict) and "disabled" in attributes
+    attributes = attributes_of(row)
+    return attributes.get("role") in _CONTROL_ROLES or "onclick" in attributes

@@ -18,32 +18,30 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-import orjson
-import zstandard
-
 from stream_processors.digest import tree_codec
 from stream_processors.digest.answers import Answers
 from stream_processors.digest.background import Background
 from stream_processors.digest.clicks import Pointer
 from stream_processors.digest.dom import Tree
 from stream_processors.digest.forms import Forms
+from stream_processors.digest.packing import pack, unpack
 from stream_processors.digest.pages import Pages
 from stream_processors.logic import NewerStateFormat
 
-MAX_WINDOWS = 32
+MAX_WINDOWS = 16
 MAX_DOCUMENTS = 6
 """Windows whose document is kept, the most recently used ones: people do not click in more tabs at once."""
 MAX_DOCUMENT_BYTES = 1_000_000
 """Base and deltas of one document; 66 kB was the most in 92 real recordings. A larger one is forgotten."""
-MAX_SESSION_BYTES = 2_500_000
-"""All documents of a session: its state must fit into one record of the changelog."""
+MAX_SESSION_BYTES = 2_000_000
+"""All documents of a session. With 16 windows of at most 80 kB each besides, a hostile session's state still fits into
+one record of the changelog (4 MB)."""
 MAX_GAPS = 64
 REBASE_FACTOR = 4
 MIN_BASE_BYTES = 4_096
 
 _FORMAT = 1
 _LENGTH = struct.Struct("<I")
-_HEAD_LEVEL = 3
 
 
 class Arrival(Enum):
@@ -212,14 +210,14 @@ class Session:
 
 
 def encode_session(session: Session) -> bytes:
-    """Encode a session: length of the head, the head as compressed JSON, the documents' parts."""
+    """Encode a session: length of the head, the head, the documents' parts."""
     windows, parts = [], []
     for window in session.windows.values():
         document = window.document
         stored = [document.base, *document.deltas] if document is not None else []
         windows.append([window.dump(), list(map(len, stored))])
         parts += stored
-    head = zstandard.compress(orjson.dumps([_FORMAT, session.gap_ms, session.opened, windows]), _HEAD_LEVEL)
+    head = pack([_FORMAT, session.gap_ms, session.opened, windows])
     return b"".join((_LENGTH.pack(len(head)), head, *parts))
 
 
@@ -231,7 +229,7 @@ def decode_session(data: bytes) -> Session:
     """
     (length,) = _LENGTH.unpack_from(data)
     position = _LENGTH.size + length
-    written, gap_ms, opened, windows = orjson.loads(zstandard.decompress(data[_LENGTH.size : position]))
+    written, gap_ms, opened, windows = unpack(data[_LENGTH.size : position])
     if written > _FORMAT:
         raise NewerStateFormat(f"state of format {written}, this version reads up to {_FORMAT}")
     session = Session(gap_ms, opened=opened)
