@@ -21,7 +21,8 @@ def event_id(*, seed: bytes, index: int, timestamp_ms: int) -> str:
     digest = blake2b(index.to_bytes(4, "big"), digest_size=16, key=seed).digest()
     bits = int.from_bytes(digest, "big") & _HASH_MASK
     value = (timestamp_ms & _TIME_MASK) << 80 | 8 << 76 | (bits >> 62) << 64 | 2 << 62 | bits & ((1 << 62) - 1)
-    return str(uuid.UUID(int=value))
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def event_seed(*, project_id: str, session_id: str, events: bytes) -> bytes:
