@@ -27,15 +27,20 @@ TIMES = st.integers(0, 200).map(lambda n: 90 * n)
 """Within 18 s, on a grid on which gaps, deadlines and twins are met exactly now and then."""
 
 PLACES = st.sampled_from([(10, 20, 7), (20, 20, 7), (35, 20, 8), (300, 400, 9), (0, 0, 7)])
-URLS = st.sampled_from(["https://a/1", "https://a/2", "https://a/3"])
 MESSAGES = st.sampled_from(["boom", "bang"])
+
+
+def page_at(t: int) -> str:
+    """Return where the user is: he goes to a page, back again soon, and on; two pages at one moment have no order."""
+    return f"https://a/{1 if t < 6_000 else 2 if t < 7_500 else 1 if t < 12_000 else 3}"
 
 
 @st.composite
 def events(draw: st.DrawFn) -> dict[str, Any]:
     x, y, node = draw(PLACES)
     kind = draw(st.sampled_from(["click"] * 5 + ["pageview", "error", "network", "scroll", "input", "form_submit"]))
-    event: dict[str, Any] = {"t": draw(TIMES), "event_type": kind, "page_url": draw(URLS)}
+    t = draw(TIMES)
+    event: dict[str, Any] = {"t": t, "event_type": kind, "page_url": page_at(t)}
     match kind:
         case "click":
             event |= {"x_position": x, "y_position": y, "element_tag": "div", "element_selector": f"#n{node}"}
@@ -50,11 +55,12 @@ def events(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def recorded(draw: st.DrawFn) -> Signal:
-    t, (x, y, node) = T0 + draw(TIMES), draw(PLACES)
+    after, (x, y, node) = draw(TIMES), draw(PLACES)
+    t = T0 + after
     kind = draw(st.sampled_from(["click"] * 5 + ["change"] * 4 + ["down", "page", "leave", "error", "touch", "submit"]))
     match kind:
         case "click":
-            reason = draw(st.sampled_from([None, None, None, NotJudged.LINK, NotJudged.TEXT_ENTRY]))
+            reason = (None, None, NotJudged.LINK, NotJudged.TEXT_ENTRY)[after // 1000 % 4]
             return Click(t=t, x=x, y=y, node=node, not_judged=reason)
         case "change":
             undoes = draw(st.sampled_from([0, 0, t - 90]))
@@ -62,13 +68,13 @@ def recorded(draw: st.DrawFn) -> Signal:
         case "down":
             return PointerDown(t=t, node=node)
         case "page":
-            return PageView(t=t, url=draw(URLS))
+            return PageView(t=t, url=page_at(after))
         case "leave":
             return Leave(t=t, hidden=draw(st.booleans()))
         case "error":
             return ScriptError(t=t, message=draw(MESSAGES))
         case "touch":
-            return FormTouch(t=t, form="#f", field=draw(st.sampled_from("ab")), page_url=draw(URLS))
+            return FormTouch(t=t, form="#f", field=draw(st.sampled_from("ab")), page_url=page_at(after))
         case _:
             return FormSubmit(t=t, form="#f")
 
