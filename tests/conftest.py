@@ -134,7 +134,8 @@ def database(postgres_server: str, database_template: str) -> Iterator[str]:
     """Give the superuser's URL of a fresh, migrated database."""
     name = f"test_{secrets.token_hex(4)}"
     with _administering(postgres_server) as connection:
-        copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        # by files: half the time of copying through the log, on a server that syncs nothing
+        copy = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
         connection.execute(copy.format(sql.Identifier(name), sql.Identifier(database_template)))
     yield _on_database(postgres_server, name)
     with _administering(postgres_server) as connection:

@@ -20,6 +20,8 @@ from schemas.messages import FORMAT
 from schemas.topics import Topic
 
 _TIMEOUT_S = 15.0
+_FIRST_RECORDS_S = 5.0
+"""How long the first waiting records of a stage are read for; what is not there by then has no age."""
 MOST_LETTERS_COUNTED = 20_000
 """Dead letters are counted by stage up to this many; reading more would make `status` slow."""
 
@@ -144,7 +146,7 @@ class _Measure:
         if not offsets:
             return []
         self._consumer.assign([TopicPartition(name, p, offset) for p, offset in offsets.items()])
-        ends_at = time.monotonic() + _TIMEOUT_S
+        ends_at = time.monotonic() + _FIRST_RECORDS_S
         while len(times) < len(offsets) and time.monotonic() < ends_at:
             message = self._consumer.poll(0.5)
             if message is None or message.error() or message.partition() is None:
@@ -152,6 +154,8 @@ class _Measure:
             partition = message.partition() or 0
             times.setdefault(partition, message.timestamp()[1])
             self._consumer.pause([TopicPartition(name, partition)])
+        # the pause would outlive the assignment
+        self._consumer.resume([TopicPartition(name, p) for p in times])
         self._consumer.unassign()
         return list(times.values())
 
