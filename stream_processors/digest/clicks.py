@@ -12,14 +12,15 @@
 - A *drag* (more than 8 px between down and click) is no click.
 - A click at (0, 0) was made by the keyboard or by a script.
 
-A chunk may end between the events of one click. A press is then sent at the end of the chunk, and a click that turns up
-for it in the next chunk is taken for what it is: the same one.
+A chunk may end between the events of one click. A press on a disabled control is then sent, because it may be the last
+thing that the user did, and a click that turns up for it in the next chunk is taken for what it is: the same one. A tap
+elsewhere waits for the next chunk, which nearly always brings its click.
 """
 
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from schemas.signals import Click, NotJudged, PointerDown, Signal
+from schemas.signals import Click, NotJudged, PointerDown, Signal, decode, encode
 from stream_processors.digest import rrweb
 from stream_processors.digest.answers import Answers
 from stream_processors.digest.background import Background
@@ -61,8 +62,10 @@ class Press:
     up: Point
     until: int
     """A click up to here is its own."""
-    signal: Click | None = None
+    signal: Click | None
     """None once it is sent."""
+    is_certain: bool
+    """No click can come: the control is disabled."""
 
 
 @dataclass(slots=True)
@@ -80,9 +83,12 @@ class Pointer:
     presses: list[Press] = field(default_factory=list)
 
     def dump(self) -> list[Any]:
-        """Return the state as JSON; presses are sent by the end of a chunk."""
+        """Return the state as JSON."""
         points = [_dump_point(p) for p in (self.down, self.last_tap, self.last_click)]
-        presses = [[_dump_point(press.up), press.until] for press in self.presses]
+        presses = [
+            [_dump_point(press.up), press.until, encode(press.signal) if press.signal else None, press.is_certain]
+            for press in self.presses
+        ]
         return [*points, self.up_at, self.is_touch, self.has_menu, self.scrolled_at, presses]
 
     @classmethod
@@ -97,7 +103,7 @@ class Pointer:
             last_tap=Point(*last_tap) if last_tap else None,
             last_click=Point(*last_click) if last_click else None,
             scrolled_at=scrolled_at,
-            presses=[Press(Point(*up), until) for up, until in presses],
+            presses=[Press(Point(*up), until, _click(signal), certain) for up, until, signal, certain in presses],
         )
 
 
@@ -126,10 +132,10 @@ class Clicks:
         return None
 
     def send_presses(self, now: int | None = None) -> None:
-        """Send the presses whose click has not come by `now`, or all of them at the end of the chunk."""
+        """Send the presses whose click has not come by `now`, or the certain ones at the end of the chunk."""
         pointer = self.pointer
         for press in pointer.presses:
-            if press.signal is not None and (now is None or now > press.until):
+            if press.signal is not None and (press.is_certain if now is None else now > press.until):
                 self.out.append(press.signal)
                 press.signal = None
         if pointer.presses:
@@ -159,7 +165,8 @@ class Clicks:
             return
         target = find_target(tree, point.node)
         is_tap = is_touch and down.t - pointer.scrolled_at > ROLLING_MS
-        if pointer.has_menu or not (is_tap or is_disabled(tree, target)):
+        is_certain = is_disabled(tree, target)
+        if pointer.has_menu or not (is_tap or is_certain):
             return
         why = why_not_judged(tree, target)
         if why is NotJudged.SELECT:
@@ -177,7 +184,8 @@ class Clicks:
             press=True,
             down=down.t,
         )
-        pointer.presses.append(Press(point, point.t + (TAP_CLICK_MS if is_touch else MOUSE_CLICK_MS), signal))
+        until = point.t + (TAP_CLICK_MS if is_touch else MOUSE_CLICK_MS)
+        pointer.presses.append(Press(point, until, signal, is_certain))
 
     def _on_click(self, point: Point, tree: Tree | None, page_url: str) -> Click | None:
         pointer = self.pointer
@@ -251,6 +259,11 @@ class Clicks:
                 del presses[index]
                 return press.signal is None
         return False
+
+
+def _click(data: dict[str, Any] | None) -> Click | None:
+    signal = decode(data) if data is not None else None
+    return signal if isinstance(signal, Click) else None
 
 
 def _dump_point(point: Point | None) -> list[int] | None:
