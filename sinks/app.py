@@ -27,12 +27,15 @@ from adapters.metrics_server import serve_admin
 from adapters.postgres import MAX_APPLICATION_NAME, Connection, DatabaseRefused, connect
 from schemas.connections import DatabaseSettings, KafkaSettings, LogSettings
 from schemas.environment import masked, read_settings
+from sinks.ai_jobs import AiJobsSink
 from sinks.contract import Sink, SinkHalted
 from sinks.events import EventsSink
 from sinks.loop import SinkLoop
 from sinks.metrics import SinkMetrics, declare_metrics
 from sinks.offsets import Offsets
 from sinks.partitions import DayPartitions, PartitionKeeper
+from sinks.recordings import RecordingsSink
+from sinks.sessions import SessionsSink
 from sinks.settings import SinkSettings
 from sinks.signals import SignalsSink
 from sinks.writer import Step, Writer
@@ -44,7 +47,10 @@ EXIT_HALTED = 78
 
 SINKS: Mapping[str, Callable[[], Sink[Any]]] = {
     "events": EventsSink,
+    "sessions": SessionsSink,
+    "recordings": RecordingsSink,
     "signals": SignalsSink,
+    "ai_jobs": AiJobsSink,
 }
 
 log = structlog.get_logger()

@@ -18,7 +18,8 @@ import psycopg
 
 from adapters.postgres import Connection, Cursor, read_queries
 from schemas.reasons import Reason
-from sinks.contract import Parking, Prepared, Refusal, SinkHalted, Stored
+from sinks.contract import Parking, Prepared, Refusal, Stored
+from sinks.copy_rows import copy_pieces
 from sinks.event_lines import EventLine, EventLines
 from sinks.failures import action_of, refusal_of
 from sinks.finding_kinds import FINDING_KINDS
@@ -27,9 +28,6 @@ from sinks.sqlstates import Action
 
 RESTAMPED_REACH = "8 days"
 """Longer than the window in which a client's time is believed, so that a retry of a restamped event finds the first."""
-
-WRITE_BYTES = 262_144
-"""What is handed to the driver at once: the server works on it while the next piece is joined."""
 
 _LINE = re.compile(r"^COPY [^,]+, \D*(\d+)", re.MULTILINE)
 """The line that COPY's error context names, in whatever language the server speaks."""
@@ -98,8 +96,7 @@ class EventTable:
     def _copy(self, cursor: Cursor, contents: Sequence[EventLines]) -> int:
         rows = sum(len(content.indexes) for content in contents)
         if rows:
-            _copy_lines(cursor, self._queries["copy_rows"], (content.lines for content in contents))
-            _check_count(cursor, rows)
+            copy_pieces(cursor, self._queries["copy_rows"], (content.lines for content in contents), rows=rows)
         return rows
 
     def _store_staged(self, cursor: Cursor, staged: Sequence[_Staged], stored: Stored) -> None:
@@ -142,8 +139,7 @@ class EventTable:
             for place in range(start, end)
         )
         with cursor.connection.transaction():
-            _copy_lines(cursor, self._queries["copy_staged"], rows)
-            _check_count(cursor, end - start)
+            copy_pieces(cursor, self._queries["copy_staged"], rows, rows=end - start)
 
     def _insert(
         self, cursor: Cursor, query: str, staged: Sequence[_Staged], first: int, last: int
@@ -216,21 +212,3 @@ def _deltas(contents: Iterable[EventLines], *, counted: bool) -> dict[Owner, Ses
         if counted:
             delta.add(events=len(content.indexes), findings=content.findings)
     return deltas
-
-
-def _copy_lines(cursor: Cursor, statement: bytes, pieces: Iterable[bytes]) -> None:
-    with cursor.copy(statement) as copy:
-        waiting: list[bytes] = []
-        size = 0
-        for piece in pieces:
-            waiting.append(piece)
-            size += len(piece)
-            if size >= WRITE_BYTES:
-                copy.write(b"".join(waiting))
-                waiting, size = [], 0
-        copy.write(b"".join(waiting))
-
-
-def _check_count(cursor: Cursor, rows: int) -> None:
-    if cursor.rowcount != rows:
-        raise SinkHalted(f"COPY stored {cursor.rowcount} of {rows} rows: a line was not escaped")

@@ -60,9 +60,16 @@ class SessionRows:
         for wanted in rounds(deltas):
             cursor.execute(self._queries["claim_new"], _arrays(wanted))
             # In a statement of its own: only then its snapshot has the rows that others committed meanwhile.
-            cursor.execute(self._queries["claim_held"], _arrays(wanted))
-            owned |= {wanted[place - 1].owner for _session_id, place in cursor}
+            owned |= self.held(cursor, wanted)
         return owned
+
+    def held(self, cursor: Cursor, deltas: Iterable[SessionDelta]) -> set[Owner]:
+        """Lock the sessions that exist and are their projects', and return those."""
+        wanted = list(deltas)
+        if not wanted:
+            return set()
+        cursor.execute(self._queries["claim_held"], _arrays(wanted))
+        return {wanted[place - 1].owner for _session_id, place in cursor}
 
     def count(self, cursor: Cursor, deltas: Iterable[SessionDelta]) -> set[Owner]:
         """Make the sessions that are new and add the counts; return those that are their projects'."""

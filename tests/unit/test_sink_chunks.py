@@ -1,0 +1,152 @@
+import gzip
+import zlib
+from typing import Any
+
+import orjson
+import pytest
+import zstandard
+
+from schemas.reasons import Reason
+from sinks.chunks import ChunkBody, chunk_body
+from sinks.contract import RecordRefused
+from sinks.inflation import Damaged, TooLarge, inflate
+
+EVENTS = [{"type": 4, "timestamp": 1_000, "data": {"href": "/"}}, {"type": 3, "timestamp": 2_500.7, "data": {}}]
+PLAIN = orjson.dumps(EVENTS)
+RAW_DEFLATE = zlib.compressobj(wbits=-15)
+DEFLATED = RAW_DEFLATE.compress(PLAIN) + RAW_DEFLATE.flush()
+
+ENCODED = {
+    "identity": PLAIN,
+    "gzip": gzip.compress(PLAIN),
+    "two gzip members": gzip.compress(PLAIN[:10]) + gzip.compress(PLAIN[10:]),
+    "padded gzip": gzip.compress(PLAIN) + b"\0" * 8,
+    "zstd": zstandard.compress(PLAIN),
+    "zlib": zlib.compress(PLAIN),
+}
+
+
+@pytest.mark.parametrize("data", ENCODED.values(), ids=ENCODED.keys())
+@pytest.mark.parametrize("declared", ["identity", "gzip", "zstd", "deflate"])
+def test_the_first_bytes_decide_how_a_chunk_is_inflated(data: bytes, declared: str) -> None:
+    assert inflate(data, encoding=declared, limit=10_000) == PLAIN
+
+
+def test_raw_deflate_is_inflated_where_it_is_declared() -> None:
+    assert inflate(DEFLATED, encoding="deflate", limit=10_000) == PLAIN
+
+
+@pytest.mark.parametrize("data", [gzip.compress(b"0" * 100_000), zstandard.compress(b"0" * 100_000), b"0" * 100_000])
+def test_inflation_is_bounded(data: bytes) -> None:
+    assert len(inflate(data, encoding="", limit=100_000)) == 100_000
+    with pytest.raises(TooLarge):
+        inflate(data, encoding="", limit=99_999)
+
+
+@pytest.mark.parametrize(
+    "data", [gzip.compress(PLAIN)[:-9], gzip.compress(PLAIN)[:30], zstandard.compress(PLAIN)[:4] + b"x" * 9]
+)
+def test_damaged_data_is_told_apart(data: bytes) -> None:
+    with pytest.raises(Damaged):
+        inflate(data, encoding="", limit=10_000)
+
+
+def test_codec_json_keeps_the_text_as_it_came() -> None:
+    data = b' [ {"type": 4, "timestamp": 1000, "data": {"a": "\\u00fc\\n"}} ] '
+    assert chunk_body(gzip.compress(data), encoding="gzip", codec="json") == ChunkBody(
+        codec="json",
+        events=data.decode(),
+        payload=None,
+        event_count=1,
+        first_event_at=1_000,
+        last_event_at=1_000,
+        plain_bytes=len(data),
+    )
+
+
+@pytest.mark.parametrize(("codec", "encoding"), [("gzip", "gzip"), ("zstd", "zstd")])
+def test_a_codec_that_is_the_encoding_keeps_the_bytes(codec: str, encoding: str) -> None:
+    data = ENCODED[encoding]
+    body = chunk_body(data, encoding=encoding, codec=codec)
+    assert (body.codec, body.payload, body.events) == (codec, data, None)
+    assert (body.event_count, body.first_event_at, body.last_event_at) == (2, 1_000, 2_500)
+    assert (body.plain_bytes, body.stored_bytes) == (len(PLAIN), len(data))
+
+
+@pytest.mark.parametrize(
+    ("codec", "encoding"), [("gzip", "zstd"), ("zstd", "gzip"), ("gzip", "identity"), ("zstd", "zlib")]
+)
+def test_any_other_codec_compresses_anew(codec: str, encoding: str) -> None:
+    body = chunk_body(ENCODED[encoding], encoding=encoding, codec=codec)
+    assert body.codec == codec
+    assert inflate(body.payload or b"", encoding="", limit=10_000) == PLAIN
+
+
+def chunk(text: str) -> bytes:
+    return b'[{"type":3,"timestamp":5,"data":{"text":"' + text.encode() + b'"}}]'
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        ("a\\u0000b", "a\\ufffdb"),
+        ("a\\ud800b", "a\\ufffdb"),
+        ("\\udc00\\ud83d\\ude00", "\\ufffd\\ud83d\\ude00"),
+        ("\\\\u0000", "\\\\u0000"),
+        ("\\\\\\u0000", "\\\\\\ufffd"),
+        ("\\ud83d\\ude00", "\\ud83d\\ude00"),
+    ],
+)
+def test_what_breaks_json_functions_is_mended_and_nothing_else(text: str, stored: str) -> None:
+    body = chunk_body(chunk(text), encoding="identity", codec="json")
+    assert body.events == chunk(stored).decode()
+
+
+def test_invalid_utf8_and_a_byte_order_mark_are_mended() -> None:
+    body = chunk_body(b"\xef\xbb\xbf" + chunk("?").replace(b"?", b"\xff"), encoding="identity", codec="json")
+    assert orjson.loads(body.events or "")[0]["data"]["text"] == "\ufffd"
+
+
+PACKED = gzip.compress(b'{"node":1}').decode("latin-1")
+
+
+@pytest.mark.parametrize("event", [PACKED, {"type": 2, "timestamp": 5, "cv": "2024-10", "data": PACKED}])
+def test_packed_events_are_never_mended_but_stored_as_bytes(event: Any) -> None:
+    data = orjson.dumps([event, *EVENTS])
+    body = chunk_body(data, encoding="identity", codec="json")
+    assert (body.codec, body.events, body.event_count) == ("gzip", None, 3)
+    assert gzip.decompress(body.payload or b"") == data
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"\x1f\x8bgarbage", Reason.CHUNK_MALFORMED),
+        (b"not json", Reason.CHUNK_MALFORMED),
+        (b"[1,2", Reason.CHUNK_MALFORMED),
+        (b"[NaN]", Reason.CHUNK_MALFORMED),
+        (b"", Reason.CHUNK_MALFORMED),
+        (zstandard.compress(PLAIN * 1_000)[:60], Reason.CHUNK_MALFORMED),
+        (b'{"type":4}', Reason.CHUNK_NOT_RRWEB),
+        (b"[1,2]", Reason.CHUNK_NOT_RRWEB),
+        (b'[{"type":4}]', Reason.CHUNK_NOT_RRWEB),
+        (b'[{"type":4,"timestamp":-5}]', Reason.CHUNK_NOT_RRWEB),
+        (gzip.compress(b"0" * 64_000_001), Reason.CHUNK_TOO_LARGE),
+        (b"[" + b"[]," * 6_100_000 + b"[]]", Reason.CHUNK_TOO_LARGE),
+    ],
+    ids=lambda value: value.name if isinstance(value, Reason) else None,
+)
+def test_what_is_no_chunk_is_refused_with_its_reason(data: bytes, reason: Reason) -> None:
+    with pytest.raises(RecordRefused) as refused:
+        chunk_body(data, encoding="identity", codec="json")
+    assert refused.value.reason is reason
+
+
+def test_an_empty_chunk_is_a_chunk() -> None:
+    body = chunk_body(b"[]", encoding="identity", codec="json")
+    assert (body.event_count, body.first_event_at) == (0, None)
+
+
+def test_an_event_without_a_time_costs_no_other() -> None:
+    body = chunk_body(orjson.dumps([{"type": 1}, *EVENTS]), encoding="identity", codec="json")
+    assert (body.event_count, body.first_event_at) == (2, 1_000)
