@@ -199,6 +199,10 @@ def test_a_click_told_twice_is_one_finding_at_the_recorded_place() -> None:
     assert (found.t, found.position) == (T, (100, 200))
 
 
+def test_a_click_told_twice_is_one_even_if_the_two_measure_places_differently() -> None:
+    assert times(click(), told(T + 30, y=1900), change(T + 200)) == []
+
+
 def test_the_recording_knows_better_whether_a_click_can_be_judged() -> None:
     assert times(click(), told(T + 30, not_judged=NotJudged.LINK)) == [T]
     assert times(click(not_judged=NotJudged.LINK), told(T + 30)) == []

@@ -43,7 +43,9 @@ MAX_WINDOWS = 16
 
 TWIN_MS = 50
 TWIN_PX = 5
-"""A click told by SDK and recording, or by a label and its input, comes at one place within so much time."""
+"""Nobody clicks twice within TWIN_MS. What an SDK and a recording tell is then one click, wherever they place it (one may
+count from the top of the page, the other from that of the window); what one of them tells twice (a label and its input)
+is one click if it is at one place."""
 
 
 class What:
@@ -293,5 +295,7 @@ def known_clicks(rows: Sequence[Row]) -> list[KnownClick]:
 def _twins(first: Row, second: Row) -> bool:
     if second[_T] - first[_T] > TWIN_MS:
         return False
+    if (first[_FLAGS] ^ second[_FLAGS]) & Flag.STRUCTURED:
+        return True
     unplaced = not (first[1] or first[2]) or not (second[1] or second[2])
     return unplaced or (abs(first[1] - second[1]) <= TWIN_PX and abs(first[2] - second[2]) <= TWIN_PX)

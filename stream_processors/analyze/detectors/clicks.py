@@ -174,7 +174,9 @@ class ClickDetectors:
                 if not self._repeats(clicks, at, Flag.ERRED, error_click.REPEAT_MS):
                     found.append(error)
                 click.mark(Flag.ERRED)
-            dead = dead_click.judge(click, memory, elsewhere=self._elsewhere(clicks, at), config=self.dead)
+            # a recorded click elsewhere is known by its pointer-down already
+            elsewhere = self._elsewhere(clicks, at) if click.has(Flag.STRUCTURED) else None
+            dead = dead_click.judge(click, memory, elsewhere=elsewhere, config=self.dead)
             if dead is not None:
                 if not self._repeats(clicks, at, Flag.DEAD, self.dead.repeat_ms):
                     found.append(dead)

@@ -13,8 +13,11 @@ from stream_processors.analyze.detectors.detector import FOREVER, Handler
 from stream_processors.analyze.detectors.thresholds import switch, whole
 from stream_processors.analyze.detectors.verdict import FindingKind, Severity, Verdict
 
-MAX_VIEWS = 6
-"""Page views remembered, of every window; three in one window are enough, told twice at worst."""
+KEEP_MS = 30_000
+"""Page views of so much event time are remembered, and the last two of each window: a return needs no more."""
+
+MAX_VIEWS = 16
+"""Page views remembered at most, up to 2 kB each."""
 
 TOLD_TWICE_MS = 2000
 """An SDK and a recording tell of the same return within so much time."""
@@ -55,7 +58,8 @@ class QuickBackDetector:
     def _on_page_view(self, memory: QuickBackMemory, view: PageView, due: int) -> Sequence[Verdict]:
         memory.views.append([view.t, view.window, view.url, due])
         memory.views.sort()
-        del memory.views[:-MAX_VIEWS]
+        if len(memory.views) > 2:
+            memory.views = _needed(memory.views)
         self._set_wake(memory)
         return ()
 
@@ -105,3 +109,16 @@ class QuickBackDetector:
     def wake_at(self, memory: QuickBackMemory) -> int:
         """Return when the first return is due."""
         return memory.wake
+
+
+def _needed(views: Sequence[list[Any]]) -> list[list[Any]]:
+    """Return the views that a return may still be made of."""
+    floor = views[-1][0] - KEEP_MS
+    counts: dict[str, int] = {}
+    kept = []
+    for view in reversed(views[-MAX_VIEWS:]):
+        counts[view[1]] = counts.get(view[1], 0) + 1
+        if view[0] > floor or counts[view[1]] <= 2:
+            kept.append(view)
+    kept.reverse()
+    return kept
