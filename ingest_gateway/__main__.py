@@ -64,7 +64,7 @@ class Environment:
         }
 
 
-def lanes(kafka: KafkaSettings, settings: GatewaySettings) -> tuple[Lane, Lane]:
+def lanes(kafka: KafkaSettings, settings: GatewaySettings, metrics: GatewayMetrics) -> tuple[Lane, Lane]:
     """Return the producers of events and recordings, each with its gate."""
     timeout_ms = int(settings.kafka_timeout_s * 1000)
     events = producer_config(
@@ -85,10 +85,11 @@ def lanes(kafka: KafkaSettings, settings: GatewaySettings) -> tuple[Lane, Lane]:
         compression_type="none",
         linger_ms=1,
     )
-    return (
-        Lane("events", AckingProducer(events), Backpressure(settings.backpressure())),
-        Lane("recordings", AckingProducer(recordings), Backpressure(settings.backpressure())),
+    first, second = (
+        Lane(name, AckingProducer(config), Backpressure(settings.backpressure()), metrics.ack_seconds.labels(name))
+        for name, config in (("events", events), ("recordings", recordings))
     )
+    return first, second
 
 
 async def run(environment: Environment) -> None:
@@ -100,7 +101,7 @@ async def run(environment: Environment) -> None:
     settings = environment.gateway
     prefix = environment.log.topic_prefix
     metrics = GatewayMetrics()
-    events, recordings = lanes(environment.kafka, settings)
+    events, recordings = lanes(environment.kafka, settings, metrics)
     projects = ProjectSnapshot(environment.database, poll_s=settings.projects_poll_s)
     required = [t.full_name(prefix) for t in (topics.EVENTS, topics.RECORDINGS, topics.DEAD_LETTERS)]
     await require_topics(events, required, timeout_s=settings.start_timeout_s)

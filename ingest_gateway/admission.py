@@ -20,6 +20,7 @@ import orjson
 
 from ingest_gateway.event_fields import (
     DEPTH_LIMIT,
+    METADATA_LIMIT,
     TEXT_LIMITS,
     EventRefusal,
     columns,
@@ -46,7 +47,7 @@ _CONTEXT_TEXTS = {"screen_resolution": 64, "referrer": TEXT_LIMITS["page_url"], 
 # 1970 and 2100 in epoch milliseconds: a clock outside says nothing about skew
 _SENT_AT_RANGE = range(0, 4_102_444_800_000)
 _UUID_EXAMPLE = "0190163d-8694-739b-aea5-966c26f8ad91"
-_UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
+_is_uuid = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}").fullmatch
 # U+FFFD stands for bytes that were lost: two sessions could meet in one
 _UNFIT_IN_ID = re.compile("[\x00-\x1f\x7f-\x9f\ufffd]")
 _CLIENT_TIMESTAMP_LIMIT = 64
@@ -104,6 +105,7 @@ def admit(body: Decoded, *, project_id: str, received_at: int, max_events: int) 
         visitor_id=_visitor(envelope),
         events=events,
         finite=body.finite,
+        measure=body.size > METADATA_LIMIT,
     )
     sent_at, context = _sent_at(envelope.get("sent_at")), _context(envelope.get("context"))
     judge.run()
@@ -137,6 +139,7 @@ class _Judge:
         visitor_id: str | None,
         events: list[Any],
         finite: bool,
+        measure: bool,
     ) -> None:
         self._project_id = project_id
         self._received_at = received_at
@@ -144,6 +147,7 @@ class _Judge:
         self._visitor_id = visitor_id
         self._events = events
         self._finite = finite
+        self._measure = measure
         self._seed: bytes | None = None
         self.sessions: dict[str, SessionEvents] = {}
         self.rejected: list[Rejected] = []
@@ -151,58 +155,66 @@ class _Judge:
 
     def run(self) -> None:
         """Sort every event into its session or among the rejected."""
+        sessions, normalise = self.sessions, self._normalise
         for index, sent in enumerate(self._events):
-            session_id = self._session_id
+            session_id, visitor_id = self._session_id or "", None
             try:
                 if type(sent) is not dict:
                     raise EventRefusal(Reason.EVENT_SHAPE_WRONG, f"an event is an object, not {json_type(sent)}")
-                session_id = self._session_of(sent, index)
-                visitor_id = sent.get("visitor_id")
-                if visitor_id is not None and (fault := id_fault("visitor_id", visitor_id)):
-                    raise EventRefusal(Reason.EVENT_FIELD_INVALID, fault)
-                event = self._normalise(sent, index)
+                named = not session_id or "session_id" in sent or "visitor_id" in sent
+                if named:
+                    session_id, visitor_id = self._own_ids(sent, index)
+                event = normalise(sent, index)
             except EventRefusal as refusal:
-                self.rejected.append(Rejected(index, refusal.reason, refusal.message, session_id, sent))
+                self.rejected.append(Rejected(index, refusal.reason, refusal.message, session_id or None, sent))
                 continue
-            session = self.sessions.get(session_id)
+            session = sessions.get(session_id)
             if session is None:
-                session = self.sessions[session_id] = SessionEvents(session_id, self._visitor_id)
+                session = sessions[session_id] = SessionEvents(session_id, self._visitor_id)
             if visitor_id is not None:
                 session.visitor_id = visitor_id
-            session.events.append(event)
+            if named:
+                event.pop("session_id", None)
+                event.pop("visitor_id", None)
+            session.events.append(cast(Event, event))
 
-    def _session_of(self, sent: dict[str, Any], index: int) -> str:
+    def _own_ids(self, sent: dict[str, Any], index: int) -> tuple[str, str | None]:
+        """Return the session and the visitor that an event names, the session else being the request's."""
         session_id: str | None = sent.get("session_id")
-        if session_id is None:
-            if self._session_id is None:
-                self.without_session.append(index)
-                raise EventRefusal(Reason.SESSION_ID_INVALID, "session_id is missing in the event and in the request")
-            return self._session_id
-        if fault := id_fault("session_id", session_id):
-            raise EventRefusal(Reason.SESSION_ID_INVALID, fault)
-        return session_id
+        if session_id is not None:
+            if fault := id_fault("session_id", session_id):
+                raise EventRefusal(Reason.SESSION_ID_INVALID, fault)
+        elif self._session_id is None:
+            self.without_session.append(index)
+            raise EventRefusal(Reason.SESSION_ID_INVALID, "session_id is missing in the event and in the request")
+        visitor_id: str | None = sent.get("visitor_id")
+        if visitor_id is not None and (fault := id_fault("visitor_id", visitor_id)):
+            raise EventRefusal(Reason.EVENT_FIELD_INVALID, fault)
+        return session_id or self._session_id or "", visitor_id
 
-    def _normalise(self, sent: dict[str, Any], index: int) -> Event:
+    def _normalise(self, sent: dict[str, Any], index: int) -> dict[str, Any]:
         kind = event_type(sent)
         if not self._finite:
             _refuse_non_finite(sent)
-        fitting, unknown = columns(sent)
+        event, unknown = columns(sent)
+        event["event_type"] = kind
         timestamp, restamped = self._timestamp(sent.get("timestamp"), unknown)
-        fitting["id"] = self._id(sent.get("id"), index, 0 if restamped else timestamp)
-        fitting["timestamp"] = timestamp
-        fitting["event_type"] = kind
+        event["timestamp"] = timestamp
+        event["id"] = self._id(sent.get("id"), index, 0 if restamped else timestamp)
         if restamped:
-            fitting["restamped"] = True
-        if joined := metadata(sent.get("metadata"), unknown):
-            fitting["metadata"] = joined
-        return cast(Event, fitting)
+            event["restamped"] = True
+        if joined := metadata(sent.get("metadata"), unknown, measure=self._measure):
+            event["metadata"] = joined
+        else:
+            event.pop("metadata", None)
+        return event
 
     def _timestamp(self, value: Any, unknown: dict[str, Any]) -> tuple[int, bool]:
         """Return the event's time and whether it had to be made here; what was sent then goes with the unknown."""
         if value is None:
             return self._received_at, True
         try:
-            timestamp = epoch_ms(value)
+            timestamp = value if type(value) is int else epoch_ms(value)
         except NotATime as error:
             raise EventRefusal(
                 Reason.EVENT_FIELD_INVALID, f"timestamp must be ISO 8601 or epoch milliseconds, not {error}"
@@ -216,7 +228,7 @@ class _Judge:
         if value is not None:
             if type(value) is not str:
                 raise wrong_type("id", "a UUID", value)
-            if not _UUID.fullmatch(value):
+            if not _is_uuid(value):
                 raise EventRefusal(Reason.EVENT_FIELD_INVALID, f"id must be a UUID like {_UUID_EXAMPLE}")
             return value.lower()
         if self._seed is None:

@@ -6,6 +6,7 @@ from falcon.asgi import Response
 
 from ingest_gateway.admission import Admission, admit
 from ingest_gateway.answers import accept, accepted_body, dropped_body
+from ingest_gateway.held_bodies import HeldBody
 from ingest_gateway.inflation import encoding_of, inflate
 from ingest_gateway.json_body import Decoded, NotJson, decode
 from ingest_gateway.privacy import anonymised
@@ -28,6 +29,7 @@ class EventsResource:
         self._lane = lane
         self._settings = settings
         self._version = version
+        self._body_bytes = flow.metrics.body_bytes.labels(self.route)
 
     async def on_post(self, req: GatewayRequest, resp: Response) -> None:
         """Take events; 202 once the broker has them.
@@ -56,9 +58,9 @@ class EventsResource:
     async def _take(self, req: GatewayRequest, admitted: Admitted | None) -> "_Sent | Dropped":
         """Do steps 3 and 4; everything parsed ends with this call, before the wait for the acknowledgement."""
         flow = self._flow
-        with flow.bodies.holding() as hold:
-            body = await req.read_body(limit=self._settings.max_body_bytes, hold=hold)
-            flow.metrics.body_bytes.labels(self.route).observe(len(body))
+        with HeldBody(flow.bodies) as held:
+            body = await req.read_body(limit=self._settings.max_body_bytes, hold=held.hold)
+            self._body_bytes.observe(len(body))
             decoded = self._decode(req, body)
             if admitted is None:
                 admission_ = await flow.admit(req, key_in_body(decoded.value))

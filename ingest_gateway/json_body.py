@@ -24,6 +24,7 @@ import orjson
 REPAIR_MAX_BYTES = 1_000_000
 
 _NUL = b"\\u0000"
+_ESCAPE_SIGN = b"\\"
 # Each escape from left to right, so that `\\ud800` (an escaped backslash, then text) is not taken for a surrogate.
 _ESCAPE = re.compile(
     r"\\(?:(u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(u[dD][89a-fA-F][0-9a-fA-F]{2}|u0000)|.)",
@@ -41,6 +42,8 @@ class Decoded(NamedTuple):
     value: Any
     finite: bool
     """False if numbers that are no JSON (NaN, Infinity) may be in it."""
+    size: int
+    """Bytes that it was decoded from."""
 
 
 def decode(body: bytes) -> Decoded:
@@ -49,10 +52,11 @@ def decode(body: bytes) -> Decoded:
     Raises:
         NotJson: if it is not JSON even so.
     """
-    if _NUL in body:
+    # most bodies hold no escape at all, and one byte is found at 40 GB/s, six at 1.5
+    if _ESCAPE_SIGN in body and _NUL in body:
         return _repair(body)
     try:
-        return Decoded(orjson.loads(body), True)
+        return Decoded(orjson.loads(body), True, len(body))
     except orjson.JSONDecodeError as error:
         return _repair(body, error)
 
@@ -77,11 +81,11 @@ def _repair(body: bytes, cause: orjson.JSONDecodeError | None = None) -> Decoded
         raise NotJson(str(cause or "\\u0000 in a large body")) from cause
     text = _ESCAPE.sub(_escape, body.decode("utf-8-sig", "replace"))
     try:
-        return Decoded(orjson.loads(text), True)
+        return Decoded(orjson.loads(text), True, len(body))
     except orjson.JSONDecodeError as error:
         first = error
     try:
-        return Decoded(json.loads(text, parse_constant=float, parse_int=_integer), False)
+        return Decoded(json.loads(text, parse_constant=float, parse_int=_integer), False, len(body))
     except (ValueError, RecursionError):
         raise NotJson(str(cause or first)) from first
 

@@ -7,6 +7,7 @@ from falcon.asgi import Response
 
 from ingest_gateway.answers import accept, accepted_body, dropped_body
 from ingest_gateway.chunk import EVENTS_PER_CHUNK, Place, checked_encoding, chunk_record, place
+from ingest_gateway.held_bodies import HeldBody
 from ingest_gateway.project_key import key_outside_body
 from ingest_gateway.request import GatewayRequest
 from ingest_gateway.request_flow import Admitted, Dropped, Lane, RequestFlow
@@ -22,6 +23,7 @@ class RecordingsResource:
         self._flow = flow
         self._lane = lane
         self._settings = settings
+        self._body_bytes = flow.metrics.body_bytes.labels(self.route)
 
     async def on_post(self, req: GatewayRequest, resp: Response) -> None:
         """Take a chunk; 202 once the broker has it.
@@ -46,9 +48,9 @@ class RecordingsResource:
     async def _take(self, req: GatewayRequest, admitted: Admitted, at: Place) -> asyncio.Future[None]:
         """Do step 3 and hand over: the chunk is librdkafka's from then on."""
         flow = self._flow
-        with flow.bodies.holding() as hold:
-            body = await req.read_body(limit=self._settings.max_chunk_bytes, hold=hold)
-            flow.metrics.body_bytes.labels(self.route).observe(len(body))
+        with HeldBody(flow.bodies) as held:
+            body = await req.read_body(limit=self._settings.max_chunk_bytes, hold=held.hold)
+            self._body_bytes.observe(len(body))
             declared = req.query.get("encoding") or req.raw_headers.get(b"content-encoding", b"").decode("latin-1")
             encoding = checked_encoding(body, declared)
             flow.charge(admitted.project, EVENTS_PER_CHUNK)

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from prometheus_client import Histogram
+
 from adapters.kafka_producer import AckingProducer, DeliveryFailed, Record
 from adapters.project_snapshot import ProjectsUnavailable, UnknownKey
 from ingest_gateway.backpressure import Backpressure
@@ -36,13 +38,15 @@ class Projects(Protocol):
         """Return the project, or raise UnknownKey or ProjectsUnavailable."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Lane:
     """A producer with the gate in front of it; events and recordings have one each, and neither blocks the other."""
 
     name: str
     producer: AckingProducer
     gate: Backpressure
+    ack_seconds: Histogram
+    """The metric, already bound to this lane's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +156,7 @@ class RequestFlow:
             self.metrics.delivery_failures.labels(lane.name, error.code).inc()
             raise Refusal(Reason.KAFKA_UNAVAILABLE) from error
         lane.gate.on_ack()
-        self.metrics.ack_seconds.labels(lane.name).observe(time.monotonic() - started_s)
+        lane.ack_seconds.observe(time.monotonic() - started_s)
 
     async def _project(self, key: str | None) -> Project:
         if not key:
