@@ -40,7 +40,8 @@ def run(*, as_json: bool, inspect: Inspect | None = None) -> int:
         def report(line: str) -> None:
             status.update(line)
 
-        with own_system(os.environ, report=report) as target:
+        with own_system(os.environ, report=report) as system:
+            target = system.target
             ledger = _replay(target, report)
             result = Reader(target, ledger).read(report=report)
             if inspect is not None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -33,9 +33,21 @@ _POLL_S = 0.1
 _TOLD_LINES = 15
 
 
+class System(NamedTuple):
+    """A running TraceFlow."""
+
+    target: Target
+    ready: Path
+    """The ready file, which `traceflow up` keeps true: it has the processes and their pids."""
+    log: Path
+    """What all processes say."""
+
+
 @contextmanager
-def own_system(environ: Mapping[str, str], *, report: Callable[[str], None]) -> Iterator[Target]:
+def own_system(environ: Mapping[str, str], *, report: Callable[[str], None], workers: str = "") -> Iterator[System]:
     """Run everything for the time of a block; `report` gets the lines that tell how the start proceeds.
+
+    `workers` is as for `traceflow up --workers`.
 
     Raises:
         RuntimeFailure: it cannot be started; the message holds the last lines of its log.
@@ -44,8 +56,8 @@ def own_system(environ: Mapping[str, str], *, report: Callable[[str], None]) -> 
     # as root the database runs as another user, who has to pass
     folder.chmod(0o711)
     try:
-        with _running(folder, demo_environment(environ), report) as target:
-            yield target
+        with _running(folder, demo_environment(environ), report, workers) as system:
+            yield system
     finally:
         _remove(folder)
 
@@ -60,9 +72,11 @@ def demo_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def _running(folder: Path, environ: Mapping[str, str], report: Callable[[str], None]) -> Iterator[Target]:
+def _running(folder: Path, environ: Mapping[str, str], report: Callable[[str], None], workers: str) -> Iterator[System]:
     ready, log = folder / "ready.json", folder / "up.log"
     options = ["--data", str(folder / "data"), "--gateway-port", "0", "--partitions", str(PARTITIONS)]
+    if workers:
+        options += ["--workers", workers]
     program = Program(
         name="traceflow up",
         argv=(
@@ -77,7 +91,7 @@ def _running(folder: Path, environ: Mapping[str, str], report: Callable[[str], N
     with log.open("wb") as output:
         process = program.start(output)
     try:
-        yield _wait_until_ready(process, ready, log, report)
+        yield System(_wait_until_ready(process, ready, log, report), ready, log)
     finally:
         program.stop(process)
 
