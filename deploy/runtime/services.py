@@ -40,7 +40,7 @@ class Service:
         own = {"TRACEFLOW_ADMIN_PORT": str(admin_port), "TRACEFLOW_ADMIN_HOST": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
         return Program(
             name=self.name,
-            argv=(sys.executable, "-m", *_MODULES[self.role]),
+            argv=tuple(command_of(self.role)),
             environ={**environ, **own},
             stop_deadline_s=_STOP_DEADLINE_S[self.role],
         )
@@ -48,7 +48,8 @@ class Service:
 
 def command_of(role: str, arguments: tuple[str, ...] = ()) -> list[str]:
     """Return the argument list of one service process, for `exec`."""
-    return [sys.executable, "-m", *_MODULES[role], *arguments]
+    # -P: a folder of the same name where the command is typed must not stand in for a package of ours
+    return [sys.executable, "-P", "-m", *_MODULES[role], *arguments]
 
 
 def parse_workers(text: str) -> dict[str, int]:
