@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection that is kept alive, one request at a time: what a page's SDK has, at little CPU.
 
-About 60 µs a request with its answer, a tenth of what the general clients need: a load that shares two cores with the
-system under test must not be what is measured.
+A load that shares two cores with the system under test must not be what is measured: with everything around it, a
+request of 20 events and 10 kB takes about 200 µs of CPU (measured on two busy cores), 10 s per million events.
 """
 
 import asyncio
