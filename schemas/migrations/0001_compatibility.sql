@@ -60,8 +60,8 @@ BEGIN
     EXCEPTION WHEN insufficient_privilege THEN
       BEGIN
         EXECUTE format('GRANT %I TO traceflow_sink', current_user);
-      EXCEPTION WHEN insufficient_privilege THEN
-        RAISE WARNING 'traceflow_sink is subject to row-level security, so it cannot COPY: as a superuser run ALTER ROLE traceflow_sink BYPASSRLS';
+      EXCEPTION WHEN insufficient_privilege OR invalid_grant_operation THEN
+        RAISE WARNING 'traceflow_sink is subject to row-level security, so it cannot COPY: let the sinks log in as %, or as a superuser run ALTER ROLE traceflow_sink BYPASSRLS', current_user;
       END;
     END;
   END IF;

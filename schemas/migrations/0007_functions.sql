@@ -256,11 +256,13 @@ BEGIN
   RETURN true;
 END $$;
 
+-- By a query and not by to_regclass(): that one answers from a cache in which a table that another session has just made
+-- may still be missing.
 CREATE FUNCTION traceflow_parts.has_leaf(parent REGCLASS, leaf TEXT) RETURNS BOOLEAN
 LANGUAGE sql STABLE SET search_path = '' AS $$
   SELECT EXISTS (
-    SELECT FROM pg_catalog.pg_inherits
-    WHERE inhparent = parent AND inhrelid = to_regclass(format('traceflow_parts.%I', leaf))
+    SELECT FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
+    WHERE i.inhparent = parent AND c.relname = leaf
   )
 $$;
 

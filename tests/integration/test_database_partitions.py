@@ -1,5 +1,8 @@
 """Partitions by day are made while others write and read, and are what their parents are."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import psycopg
 import pytest
 from psycopg import errors
@@ -18,6 +21,20 @@ def ensure_day(conninfo: str, parent: str, day: str = DAY) -> object:
 def test_a_day_is_made_once(database: str) -> None:
     assert [ensure_day(database, parent) for parent in PARENTS] == [True, True]
     assert [ensure_day(database, parent) for parent in PARENTS] == [False, False]
+
+
+def test_two_who_make_the_same_day_at_once_make_it_once(database: str) -> None:
+    waiting = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with psycopg.connect(database) as first, psycopg.connect(database, autocommit=True) as watcher:
+        first.execute("SELECT traceflow_parts.ensure_day('traceflow_events', %s)", (DAY,))
+        with ThreadPoolExecutor(1) as pool:
+            second = pool.submit(ensure_day, database, "traceflow_events")
+            ends = time.monotonic() + 20
+            while watcher.execute(waiting).fetchone() is None:
+                assert time.monotonic() < ends, "the second never waited"
+                time.sleep(0.01)
+            first.commit()
+            assert second.result(timeout=20) is False
 
 
 def test_a_day_is_made_while_a_copy_and_a_query_are_open(database: str) -> None:
