@@ -105,7 +105,7 @@ def text_of(tree: Tree, node: int) -> str:
         text = next((attributes[name] for name in _SPOKEN_ATTRIBUTES if attributes.get(name)), "")
     if not text and tag == "input" and not is_typed_into(tag, attributes):
         text = attributes.get("value", "")
-    return clean(_SPACE.sub(" ", text).strip(), limit=MAX_TEXT_CHARS)
+    return clean(_SPACE.sub(" ", text).strip(), limit=MAX_TEXT_CHARS).rstrip()
 
 
 def _visible_text(tree: Tree, node: int) -> str:
