@@ -83,8 +83,9 @@ def postgres_server(run_directory: Path) -> Iterator[str]:
         yield named
         return
     account = postgres.server_account()
+    place = postgres.database_place(run_directory, account)
     server = postgres.PostgresServer(
-        directory=postgres.database_place(run_directory, account),
+        directory=place,
         port=free_port(),
         password_file=run_directory / "postgres.password",
         binaries=postgres.usable_binaries(postgres.find_binaries(os.environ), account),
@@ -98,6 +99,8 @@ def postgres_server(run_directory: Path) -> Iterator[str]:
 
     with running(server.program(os.environ), run_directory / "postgres.out", wait):
         yield server.url
+    if not place.is_relative_to(run_directory):
+        shutil.rmtree(place.parent)
 
 
 @pytest.fixture

@@ -168,13 +168,17 @@ def may_enter(path: Path, account: Account) -> bool:
 
 
 def database_place(data: Path, account: Account | None) -> Path:
-    """Return the directory for the database files of a data directory: inside it where the server's user may go."""
+    """Return the directory for the database files of a data directory: inside it where the server's user may go.
+
+    Elsewhere the link in the data directory remembers the choice; without it the place is a new one, because files of
+    a data directory that was deleted belong to nobody and must not come back.
+    """
     inside = data / "postgres"
     if inside.is_symlink():
         return inside.readlink()
     if inside.exists() or account is None or may_enter(data, account):
         return inside
-    return ROOTS_PLACE / hashlib.sha256(str(data).encode()).hexdigest()[:12] / "postgres"
+    return ROOTS_PLACE / f"{data.parent.name}-{secrets.token_hex(4)}" / "postgres"
 
 
 def usable_binaries(binaries: Binaries, account: Account | None) -> Binaries:

@@ -116,7 +116,7 @@ def test_database_files_lie_outside_a_data_directory_that_their_user_may_not_ent
     tmp_path.chmod(0o700)
     place = postgres.database_place(tmp_path, stranger)
     assert place.is_relative_to(postgres.ROOTS_PLACE)
-    assert place == postgres.database_place(tmp_path, stranger)
+    assert place != postgres.database_place(tmp_path, stranger)
     assert postgres.database_place(tmp_path, None) == tmp_path / "postgres"
 
 
