@@ -35,6 +35,10 @@ def _add_running(app: typer.Typer) -> None:
     app.command(short_help="Run one sink process.", epilog=sink)(serve.sink)
     demo = teach("traceflow demo", "traceflow demo --json", more="Exit code 1 says: a number does not add up.")
     app.command(short_help="Show it on real browser sessions.", epilog=demo)(serve.demo)
+    load = teach(
+        "traceflow load --rate 2000 --seconds 60 --verify", more="Exit code 1 says: refused, or not as promised."
+    )
+    app.command(short_help="Send synthetic sessions to a running `up`.", epilog=load)(serve.load)
 
 
 def _add_operating(app: typer.Typer) -> None:

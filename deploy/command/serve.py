@@ -1,4 +1,4 @@
-"""The commands that run something: `up`, one process of a service, the demo."""
+"""The commands that run something: `up`, one process of a service, the demo, a load."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.command.options import Json
+from deploy.command.options import Data, Json
 
 
 def up(
@@ -86,3 +86,26 @@ def demo(as_json: Json = False) -> None:
 
     sys.stdout.flush()
     raise typer.Exit(int(importlib.import_module("deploy.demo").run(as_json=as_json)))
+
+
+def load(
+    rate: Annotated[float, typer.Option(help="Structured events a second; recordings come on top.", min=1)] = 500,
+    seconds: Annotated[float, typer.Option(help="How long.", min=0.1)] = 30,
+    sessions: Annotated[int, typer.Option(help="Open at once.", min=1)] = 100,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same visits.")] = 1,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Wait for the rows, and compare each with its promise.")
+    ] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Send synthetic sessions over HTTP to a running `traceflow up`, as SDKs would, and report rate and latency."""
+    from deploy import load as generator
+    from deploy.runtime.instance import find_running
+
+    _, state = find_running(os.environ, data)
+    target = generator.Target(**{name: state[name] for name in generator.Target._fields})
+    code = generator.run(
+        target, rate=rate, seconds=seconds, sessions=sessions, seed=seed, verify=verify, as_json=as_json
+    )
+    raise typer.Exit(code)

@@ -31,7 +31,7 @@ def run(
     sessions: int,
     seed: int,
     verify: bool = False,
-    json_output: bool = False,
+    as_json: bool = False,
 ) -> int:
     """Send a load, report it, and with `verify` wait for its rows and compare; return the exit code."""
     from dataclasses import asdict
@@ -44,7 +44,7 @@ def run(
 
     ledger, report = send_load(target, Shape(rate, seconds, sessions), seed=seed)
     differences = compare(target.database_url, ledger, deadline_s=VERIFY_DEADLINE_S).lines() if verify else []
-    if json_output:
+    if as_json:
         print(orjson.dumps({**asdict(report), "differences": differences if verify else None}).decode(), flush=True)
     else:
         show(report)

@@ -18,6 +18,7 @@ COMMANDS = [
     ["analyze"],
     ["sink"],
     ["demo"],
+    ["load"],
     ["migrate"],
     ["topics"],
     ["status"],
