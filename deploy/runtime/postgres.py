@@ -25,7 +25,7 @@ OLDEST = 15
 SUPERUSER = "traceflow"
 DATABASE = "traceflow"
 ROOTS_PLACE = Path("/var/lib/traceflow")
-_SOCKET_PATH_LIMIT = 100
+_SOCKET_PATH_LIMIT = 80
 """sun_path is 108 bytes on Linux, 104 on macOS, less the socket's own name."""
 
 _SETTINGS = {
@@ -223,11 +223,11 @@ class PostgresServer:
 
     @property
     def socket_directory(self) -> Path:
-        """Return where its Unix socket lies: beside the files, or where the path is short enough for a socket."""
-        beside = self.directory.parent / "postgres-socket"
-        if len(str(beside)) <= _SOCKET_PATH_LIMIT:
-            return beside
-        return Path("/tmp") / f"traceflow-{hashlib.sha256(str(beside).encode()).hexdigest()[:12]}"  # noqa: S108 # short
+        """Return where its Unix socket lies: among its files, or where the path is short enough for a socket."""
+        if len(str(self.directory)) <= _SOCKET_PATH_LIMIT:
+            return self.directory
+        name = hashlib.sha256(str(self.directory).encode()).hexdigest()[:12]
+        return Path("/tmp") / f"traceflow-{name}"  # noqa: S108 # short, and the owner is checked
 
     def prepare(self) -> None:
         """Make the cluster if it is new, and the places that its user needs.
@@ -261,9 +261,9 @@ class PostgresServer:
             with os.fdopen(os.open(self.password_file, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
                 file.write(secrets.token_urlsafe(24) + "\n")
         # the server's user may not read our file: it gets a copy in its own place, for the moment of initdb
-        passing = self.socket_directory / "initdb.password"
-        passing.write_text(self.password_file.read_text())
-        passing.chmod(0o600)
+        passing = self.directory.parent / f"initdb-{secrets.token_hex(4)}.password"
+        with os.fdopen(os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(self.password_file.read_text())
         if self.account is not None:
             os.chown(passing, self.account.uid, -1)
         try:
