@@ -69,13 +69,16 @@ def observe_events(batch: dict[str, Any]) -> list[Observation]:
     """
     try:
         _require(batch)
-        return [_observe(event) for event in batch["events"]]
+        return [seen for event in batch["events"] if (seen := _observe(event)) is not None]
     except _MISSHAPEN as error:
         raise RecordRefused(Reason.RECORD_MALFORMED, f"events: {error!r}") from error
 
 
-def _observe(event: Event) -> Observation:
+def _observe(event: Event) -> Observation | None:
     kind, t, signals = event["event_type"], event["timestamp"], signals_of(event)
+    if not signals:
+        _ = t + 0
+        return None
     timed = "restamped" not in event
     if kind not in _COUNTED:
         return Observation(t, signals, (), timed)

@@ -92,8 +92,6 @@ class AnalyzeLogic:
         """Give the signals of what was observed to the detectors, unless it comes too late, or again."""
         by_signal, memories = state.panel.by_signal, state.memories
         for t, signals, names, timed in seen:
-            if not signals:
-                continue
             late = timed and not state.is_timely(t, recorded=recorded)
             if names and not late and state.seen.add(t, names):
                 continue

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from schemas.ids import session_row_id
-from schemas.messages import Digest, Event, EventBatch, RecordingSummary, SessionSnapshot
+from schemas.messages import Digest, EventBatch, RecordingSummary, SessionSnapshot
 from schemas.signals import PageView
 from stream_processors.analyze.place import Locate
 from stream_processors.analyze.user_agent import parse_user_agent
@@ -61,7 +61,15 @@ class SessionFacts:
         """Take in what a request says about the session: all but its page views, which may be repetitions."""
         self._identify(batch)
         for event in batch["events"]:
-            self._take_event(event)
+            t = event["timestamp"]
+            if not self.started_at <= t <= self.ended_at:
+                self.take_time(t)
+            if (not self.landing or t < self.landing[0]) and (url := event.get("page_url")):
+                self.landing = [t, url]
+            if event["event_type"] == "pageview":
+                referrer = (event.get("metadata") or {}).get("referrer")
+                if isinstance(referrer, str):
+                    self._refer(t, referrer)
         if (sent_at := batch.get("sent_at")) is not None:
             skew = batch["received_at"] - sent_at
             self.skew_ms = skew if self.skew_ms is None else min(self.skew_ms, skew)
@@ -100,16 +108,6 @@ class SessionFacts:
             self.started_at = t
         if t > self.ended_at:
             self.ended_at = t
-
-    def _take_event(self, event: Event) -> None:
-        t = event["timestamp"]
-        self.take_time(t)
-        if (not self.landing or t < self.landing[0]) and (url := event.get("page_url")):
-            self.landing = [t, url]
-        if event["event_type"] == "pageview":
-            referrer = (event.get("metadata") or {}).get("referrer")
-            if isinstance(referrer, str):
-                self._refer(t, referrer)
 
     def take_view(self, view: PageView, *, recorded: bool, counts: bool) -> None:
         """Take in a page view; one that does not count, because it may be known already, still names its page."""

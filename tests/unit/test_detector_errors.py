@@ -127,7 +127,7 @@ def test_an_error_of_a_recording_adds_a_row_once_it_is_due() -> None:
             page_url="https://a/",
             error_message="boom",
             error_stack="at f",
-            evidence={"fingerprint": fingerprint("boom"), "source": "recording"},
+            evidence={"fingerprint": fingerprint("boom"), "source": "recording", "occurrences": 1},
         )
     ]
     assert detector.wake_at(memory) == 0
@@ -146,7 +146,20 @@ def test_errors_further_apart_or_of_other_messages_are_two() -> None:
 
 
 def test_a_loop_that_fills_the_console_is_one_finding() -> None:
-    assert [v.t for v in errors(*(logged(T + 900 * n) for n in range(20)))] == [T]
+    loop = [logged(T + 900 * n) for n in range(20)]
+    for order in (loop, loop[::-1], loop[::2] + loop[1::2]):
+        (found,) = errors(*order)
+        assert (found.t, found.evidence["occurrences"]) == (T, 20)
+
+
+def test_a_loop_that_goes_on_after_it_was_told_is_not_told_again() -> None:
+    detector = ErrorDetector()
+    memory, handle = detector.memory(), detector.handlers()[ScriptError]
+    found = 0
+    for n in range(100):
+        handle(memory, logged(T + 900 * n), DUE + 900 * n)
+        found += len(detector.on_time(memory, DUE + 900 * (n - 5)))
+    assert found == 1
 
 
 def test_a_structured_twin_that_comes_after_the_row_was_made_is_not_told_again() -> None:
@@ -162,7 +175,7 @@ def test_a_project_can_silence_errors() -> None:
 
 
 def test_many_recorded_errors_are_bounded() -> None:
-    assert len(errors(*(logged(T + 2000 * n, f"error {chr(97 + n % 26)}") for n in range(100)))) == 32
+    assert len(errors(*(logged(T + 2000 * n, f"error {chr(97 + n % 26)}") for n in range(100)))) == 16
 
 
 @pytest.mark.parametrize(

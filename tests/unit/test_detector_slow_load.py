@@ -59,7 +59,7 @@ def test_a_vital_finds_its_view_whichever_comes_first() -> None:
 
 
 def test_without_a_view_the_page_stands_for_it() -> None:
-    assert [v.trigger for v in slow(vital(6000), vital(7000))] == ["LCP/https://a/"]
+    assert [v.trigger for v in slow(vital(6000), vital(7000))] == ["LCP/page 32d7f728"]
 
 
 def test_a_name_that_is_no_vital_says_nothing() -> None:

@@ -11,11 +11,10 @@ happened around it. Three things keep the memory small:
 cannot be judged, for its answer may be among them: it is let go as unknown.
 """
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from operator import itemgetter
 from typing import Any, Final
 
 from schemas.signals import Element
@@ -39,11 +38,14 @@ MAX_IDLE = 32
 """Fingerprints of errors that come by themselves."""
 
 MAX_WINDOWS = 16
-"""Tabs of one session with a name of their own; further ones share the last."""
+"""Tabs of one session with a name of their own; further ones count as unknown."""
+
+MAX_PAGES = 16
+"""Pages of open clicks, up to 2 kB each; a click on a further one does not know its page."""
 
 TWIN_MS = 50
 TWIN_PX = 5
-"""Nobody clicks twice within TWIN_MS. What an SDK and a recording tell is then one click, wherever they place it (one may
+"""Nobody clicks twice within TWIN_MS. What SDK and recording tell is then one click wherever they place it (one may
 count from the top of the page, the other from that of the window); what one of them tells twice (a label and its input)
 is one click if it is at one place."""
 
@@ -88,11 +90,10 @@ class Flag:
 
 Row = list[Any]
 """A click: t, x, y, window, node, flags, lead, due, details. `lead` is how long before `t` the pointer went down, -1 if
-unknown; once the click is settled, `due` is 0 and the details (the element's six fields and page_url) are gone."""
+unknown; once the click is settled, `due` is 0 and the details (the element's six fields and its page) are gone."""
 
 _T, _FLAGS, _DUE, _DETAILS = 0, 5, 7, 8
-_order = itemgetter(0, 1, 2, 3, 4, 5)
-_time = itemgetter(0)
+_PAGE = 6
 
 
 @dataclass(slots=True)
@@ -106,6 +107,8 @@ class ClickMemory:
     forgotten: int = 0
     windows: list[str] = field(default_factory=lambda: [""])
     """Names of windows; rows hold the index, 0 is unknown."""
+    pages: list[str] = field(default_factory=lambda: [""])
+    """URLs of open clicks; rows hold the index, 0 is unknown."""
     clicks: list[Row] = field(default_factory=list)
     marks: list[list[int]] = field(default_factory=list)
     """t, what, window, node; the node only where it matters, else 0: the node of DOWN and FOCUS, of EFFECT and UNDONE a
@@ -117,17 +120,15 @@ class ClickMemory:
 
     def window(self, name: str) -> int:
         """Return the index of a window's name."""
-        if not name:
-            return 0
-        if name in self.windows:
-            return self.windows.index(name)
-        if len(self.windows) < MAX_WINDOWS:
-            self.windows.append(name)
-        return len(self.windows) - 1
+        return _index(self.windows, name, MAX_WINDOWS) if name else 0
+
+    def page(self, url: str) -> int:
+        """Return the index of a page's URL."""
+        return _index(self.pages, url, MAX_PAGES)
 
     def add_click(self, row: Row) -> None:
         """Take a click in."""
-        _insert(self.clicks, row, key=_order)
+        _insert(self.clicks, row)
         if len(self.clicks) > MAX_CLICKS:
             self._forget(self.clicks.pop(0)[_T])
 
@@ -162,14 +163,14 @@ class ClickMemory:
         if first is None:
             return ()
         rows = self.clicks
-        start = bisect_left(rows, first - reach_ms, key=_time)
+        start = bisect_left(rows, [first - reach_ms])
         while 0 < start < len(rows) and rows[start][_T] - rows[start - 1][_T] <= reach_ms:
             start -= 1
         return rows[start:]
 
     def add_error(self, row: list[Any]) -> None:
         """Take an error in."""
-        _insert(self.errors, row, key=itemgetter(0, 1))
+        _insert(self.errors, row)
         if len(self.errors) > MAX_ERRORS:
             self.errors.pop(0)
 
@@ -181,10 +182,20 @@ class ClickMemory:
         if still_open is not None:
             floor = min(floor, still_open - LOOK_BACK_MS)
         for rows in (self.clicks, self.marks, self.errors):
-            gone = bisect_left(rows, floor, key=_time)
+            gone = bisect_left(rows, [floor])
             if gone and rows is not self.errors:
                 self._forget(rows[gone - 1][_T])
             del rows[:gone]
+        self._prune_pages()
+
+    def _prune_pages(self) -> None:
+        """Keep the pages of open clicks only."""
+        opened = [row[_DETAILS] for row in self.clicks if row[_DETAILS]]
+        used = sorted({0, *(details[_PAGE] for details in opened)})
+        if len(used) < len(self.pages):
+            self.pages = [self.pages[old] for old in used]
+            for details in opened:
+                details[_PAGE] = used.index(details[_PAGE])
 
     def weight(self) -> int:
         """Return about how many bytes it takes."""
@@ -195,7 +206,7 @@ class ClickMemory:
 
     def clicks_between(self, start: int, end: int) -> int:
         """Return how many rows of clicks have start <= t <= end."""
-        return bisect_right(self.clicks, end, key=_time) - bisect_left(self.clicks, start, key=_time)
+        return bisect_left(self.clicks, [end + 1]) - bisect_left(self.clicks, [start])
 
     def marks_between(self, start: int, end: int) -> Iterator[list[int]]:
         """Yield the marks with start <= t < end in order."""
@@ -203,12 +214,23 @@ class ClickMemory:
         return islice(marks, bisect_left(marks, [start]), bisect_left(marks, [end]))
 
 
-def _insert(rows: list[Any], row: Any, *, key: Any) -> None:
-    """Insert in order; nearly always at the end."""
-    if not rows or key(rows[-1]) <= key(row):
+def _index(names: list[str], name: str, limit: int) -> int:
+    """Return where a name is, or 0 if there is no more room for it."""
+    try:
+        return names.index(name)
+    except ValueError:
+        if len(names) >= limit:
+            return 0
+    names.append(name)
+    return len(names) - 1
+
+
+def _insert(rows: list[Any], row: list[Any]) -> None:
+    """Insert in order of time; nearly always at the end."""
+    if not rows or rows[-1] <= row:
         rows.append(row)
     else:
-        insort(rows, row, key=key)
+        insort(rows, row)
 
 
 @dataclass(slots=True)
@@ -257,11 +279,11 @@ class KnownClick:
         return next((Element(*d[:6]) for d in self._details() if any(d[:6])), Element())
 
     @property
-    def page_url(self) -> str:
-        """Return the page, from the first row that knows it."""
-        return next((d[6] for d in self._details() if d[6]), "")
+    def page(self) -> int:
+        """Return the page's index in the memory, from the first row that knows it."""
+        return next((d[_PAGE] for d in self._details() if d[_PAGE]), 0)
 
-    def _details(self) -> Iterator[list[str]]:
+    def _details(self) -> Iterator[list[Any]]:
         return (row[_DETAILS] for row in self.rows if row[_DETAILS])
 
     def near(self, other: "KnownClick", radius_px: int) -> bool:
@@ -276,20 +298,23 @@ class KnownClick:
 def known_clicks(rows: Sequence[Row]) -> list[KnownClick]:
     """Put rows that tell of one click together: the recorded one is believed where they differ."""
     clicks: list[KnownClick] = []
-    groups: list[list[Row]] = []
+    first: Row | None = None
     for row in rows:
-        if groups and _twins(groups[-1][0], row):
-            groups[-1].append(row)
+        if first is not None and _twins(first, row):
+            clicks[-1] = _together([*clicks[-1].rows, row])
         else:
-            groups.append([row])
-    for group in groups:
-        group.sort(key=lambda row: row[_FLAGS] & Flag.STRUCTURED)
-        t, x, y, window, node, flags, lead, _, _ = group[0]
-        outcome = Flag.SETTLED | Flag.RAGED | Flag.DEAD | Flag.ERRED
-        for row in group[1:]:
-            flags |= row[_FLAGS] & outcome
-        clicks.append(KnownClick(t, x, y, window, node, flags, lead, max(row[_DUE] for row in group), group))
+            first = row
+            t, x, y, window, node, flags, lead, due, _ = row
+            clicks.append(KnownClick(t, x, y, window, node, flags, lead, due, [row]))
     return clicks
+
+
+def _together(rows: list[Row]) -> KnownClick:
+    rows.sort(key=lambda row: row[_FLAGS] & Flag.STRUCTURED)
+    t, x, y, window, node, flags, lead, _, _ = rows[0]
+    for row in rows[1:]:
+        flags |= row[_FLAGS] & (Flag.SETTLED | Flag.RAGED | Flag.DEAD | Flag.ERRED)
+    return KnownClick(t, x, y, window, node, flags, lead, max(row[_DUE] for row in rows), rows)
 
 
 def _twins(first: Row, second: Row) -> bool:

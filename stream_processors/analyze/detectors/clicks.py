@@ -40,26 +40,30 @@ MAX_ERROR_MESSAGE = 300
 MAX_TEXT = 200
 """Characters of an element's text and classes in a finding."""
 
+MAX_SELECTOR = 512
+
 _ENTRY = frozenset((NotJudged.TEXT_ENTRY, NotJudged.SELECT, NotJudged.EDITABLE))
-_MARKS = {
-    ChangeKind.DOM: What.EFFECT,
-    ChangeKind.STYLE: What.EFFECT,
-    ChangeKind.CANVAS: What.EFFECT,
-    ChangeKind.MEDIA: What.EFFECT,
-    ChangeKind.INPUT: What.EFFECT,
-    ChangeKind.WINDOW: What.EFFECT,
-    ChangeKind.SCROLL: What.SCROLL,
-    ChangeKind.SELECTION: What.SELECTION,
-    ChangeKind.FOCUS: What.FOCUS,
-    ChangeKind.NAVIGATION: What.NAVIGATION,
-    ChangeKind.SNAPSHOT: What.NAVIGATION,
-    ChangeKind.VISIBILITY: What.UNSEEN,
-    ChangeKind.NETWORK: What.UNSEEN,
-    ChangeKind.CUSTOM: What.UNSEEN,
-    ChangeKind.GAP: What.UNKNOWN,
+_MARKS: dict[ChangeKind, tuple[int, bool]] = {
+    ChangeKind.DOM: (What.EFFECT, True),
+    ChangeKind.STYLE: (What.EFFECT, False),
+    ChangeKind.CANVAS: (What.EFFECT, False),
+    ChangeKind.MEDIA: (What.EFFECT, False),
+    ChangeKind.INPUT: (What.EFFECT, False),
+    ChangeKind.WINDOW: (What.EFFECT, False),
+    ChangeKind.SCROLL: (What.SCROLL, False),
+    ChangeKind.SELECTION: (What.SELECTION, False),
+    ChangeKind.FOCUS: (What.FOCUS, False),
+    ChangeKind.NAVIGATION: (What.NAVIGATION, False),
+    ChangeKind.SNAPSHOT: (What.NAVIGATION, False),
+    ChangeKind.VISIBILITY: (What.UNSEEN, True),
+    ChangeKind.NETWORK: (What.UNSEEN, True),
+    ChangeKind.CUSTOM: (What.UNSEEN, False),
+    ChangeKind.GAP: (What.UNKNOWN, False),
 }
-_PROOF = frozenset((ChangeKind.DOM, ChangeKind.NETWORK, ChangeKind.VISIBILITY))
-"""Structured changes that show that a session sends answers; custom events are the application's and prove nothing."""
+"""What each kind of change means to a click, and whether a structured one proves that the session sends answers: custom
+events do not, they are the application's own."""
+
+_NO_ELEMENT = Element()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +92,16 @@ class ClickDetectors:
         if change.background:
             return ()
         window = memory.window(change.window)
-        what = What.LONE if change.lone else _MARKS[change.what]
+        what, proves = _MARKS[change.what]
+        if change.lone:
+            what = What.LONE
         if change.undoes:
             memory.add_mark([change.undoes, What.UNDONE, window, _place(change)])
         elif what == What.EFFECT:
             memory.add_mark([change.t, what, window, _place(change)])
         else:
             memory.add_mark([change.t, what, window, change.node if what == What.FOCUS else 0])
-        if not memory.answering and not change.window and change.what in _PROOF:
+        if proves and not memory.answering and not change.window:
             memory.answering = True
             for open_due in memory.open_dues():
                 _wake(memory, open_due)
@@ -103,8 +109,9 @@ class ClickDetectors:
 
     def _on_click(self, memory: ClickMemory, click: Click, due: int) -> Sequence[Verdict]:
         flags = _flags(click)
-        e = click.element or Element()
-        details = [e.tag, e.id, e.classes[:MAX_TEXT], e.text[:MAX_TEXT], e.selector, e.component, click.page_url]
+        e = click.element or _NO_ELEMENT
+        page = memory.page(click.page_url)
+        details = [e.tag, e.id, e.classes[:MAX_TEXT], e.text[:MAX_TEXT], e.selector[:MAX_SELECTOR], e.component, page]
         lead = click.t - click.down if 0 < click.down <= click.t else -1
         window = memory.window(click.window)
         memory.add_click([click.t, click.x, click.y, window, click.node, flags, lead, due, details])
@@ -131,7 +138,7 @@ class ClickDetectors:
         clicks = known_clicks(memory.open_clicks(self._reach_ms()))
         errors = self._own_errors(memory, clicks, moment)
         for start, end in rage_click.bursts(clicks, self.rage):
-            if max(click.due for click in clicks[start:end]) <= moment:
+            if all(clicks[at].due <= moment for at in range(start, end)):
                 found += self._judge(clicks, start, end, memory, errors)
         memory.prune()
         memory.wake = 0
@@ -169,11 +176,13 @@ class ClickDetectors:
         found: list[Verdict] = []
         for at in fresh:
             click = clicks[at]
-            error = error_click.judge(click, errors.get(click.t, ()), memory, config=self.error)
+            error = error_click.judge(click, errors[click.t], memory, config=self.error) if click.t in errors else None
             if error is not None:
                 if not self._repeats(clicks, at, Flag.ERRED, error_click.REPEAT_MS):
                     found.append(error)
                 click.mark(Flag.ERRED)
+            if not dead_click.judgeable(click.flags, answering=memory.answering):
+                continue
             # a recorded click elsewhere is known by its pointer-down already
             elsewhere = self._elsewhere(clicks, at) if click.has(Flag.STRUCTURED) else None
             dead = dead_click.judge(click, memory, elsewhere=elsewhere, config=self.dead)

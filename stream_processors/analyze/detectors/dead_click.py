@@ -55,8 +55,8 @@ class DeadClickConfig:
 
 
 def judge(click: KnownClick, memory: ClickMemory, *, elsewhere: int | None, config: DeadClickConfig) -> Verdict | None:
-    """Judge a click whose window is over; `elsewhere` is the time of the next click on another place."""
-    if not config.enabled or not judgeable(click.flags, answering=memory.answering):
+    """Judge a judgeable click whose window is over; `elsewhere` is the time of the next click on another place."""
+    if not config.enabled:
         return None
     start = _start(click, memory)
     if start <= memory.forgotten:
@@ -76,7 +76,7 @@ def judge(click: KnownClick, memory: ClickMemory, *, elsewhere: int | None, conf
         t=click.t,
         trigger=f"{click.t}/{click.x}/{click.y}",
         severity=Severity.MEDIUM if element.tag.lower() in CONTROLS else Severity.LOW,
-        page_url=click.page_url,
+        page_url=memory.pages[click.page],
         element=element,
         position=(click.x, click.y) if click.placed else None,
         evidence={"silent_ms": end - click.t, "cut_by_next_click": end < deadline},

@@ -22,8 +22,8 @@ REPEAT_MS = 1000
 MAX_KNOWN = 64
 """Errors remembered of either kind, 30 bytes each: a twin comes within a flush or two."""
 
-MAX_PENDING = 32
-"""Recorded errors that wait, up to 2.5 kB each; a page that makes more within 13 s repeats itself."""
+MAX_PENDING = 16
+"""Recorded errors that wait, up to 6 kB each; a page that makes more within 13 s repeats itself."""
 
 MAX_MESSAGE = 2000
 MAX_STACK = 2000
@@ -43,7 +43,7 @@ class ErrorMemory:
     structured: list[list[Any]] = field(default_factory=list)
     recorded: list[list[Any]] = field(default_factory=list)
     pending: list[list[Any]] = field(default_factory=list)
-    """t, fingerprint, due, message, stack, page_url."""
+    """First t, fingerprint, due, message, stack, page_url, last t, how many; sorted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +61,10 @@ class ErrorDetector:
     def _on_error(self, memory: ErrorMemory, signal: ScriptError, due: int) -> Sequence[Verdict]:
         mark = fingerprint(signal.message)
         if not signal.event_id:
-            memory.pending.append(
-                [signal.t, mark, due, signal.message[:MAX_MESSAGE], signal.stack[:MAX_STACK], signal.page_url]
-            )
-            memory.pending.sort(key=lambda row: (row[0], row[1]))
-            del memory.pending[:-MAX_PENDING]
+            _hold_back(memory, signal, mark, due)
             return ()
         _remember(memory.structured, signal.t, mark)
-        if _known(memory.recorded, signal.t, mark, TWIN_MS):
+        if _known(memory.recorded, signal.t, signal.t, mark, TWIN_MS):
             return ()
         return [
             Verdict(
@@ -87,23 +83,23 @@ class ErrorDetector:
     def on_time(self, memory: ErrorMemory, moment: int) -> Sequence[Verdict]:
         """Report the recorded errors whose structured twin has not come."""
         found: list[Verdict] = []
-        for t, mark, due, message, stack, page_url in memory.pending:
+        for first, mark, due, message, stack, page_url, last, count in memory.pending:
             if due > moment:
                 continue
-            repeated = _known(memory.recorded, t, mark, REPEAT_MS)
-            _remember(memory.recorded, t, mark)
-            if repeated or _known(memory.structured, t, mark, TWIN_MS):
+            repeated = _known(memory.recorded, first, last, mark, REPEAT_MS)
+            _remember(memory.recorded, last, mark)
+            if repeated or _known(memory.structured, first, last, mark, TWIN_MS):
                 continue
             found.append(
                 Verdict(
                     kind=FindingKind.ERROR,
-                    t=t,
-                    trigger=f"{t}/{mark}",
+                    t=first,
+                    trigger=f"{first}/{mark}",
                     severity=Severity.MEDIUM,
                     page_url=page_url,
                     error_message=message,
                     error_stack=stack,
-                    evidence={"fingerprint": mark, "source": "recording"},
+                    evidence={"fingerprint": mark, "source": "recording", "occurrences": count},
                 )
             )
         memory.pending = [row for row in memory.pending if row[2] > moment]
@@ -118,11 +114,25 @@ class ErrorDetector:
         return min((row[2] for row in memory.pending), default=0)
 
 
+def _hold_back(memory: ErrorMemory, error: ScriptError, mark: str, due: int) -> None:
+    """Keep a recorded error; one that repeats others becomes one with them."""
+    message, stack = error.message[:MAX_MESSAGE], error.stack[:MAX_STACK]
+    row: list[Any] = [error.t, mark, due, message, stack, error.page_url, error.t, 1]
+    others = []
+    for other in memory.pending:
+        if other[1] == mark and row[0] - other[6] <= REPEAT_MS and other[0] - row[6] <= REPEAT_MS:
+            early = min(row, other)
+            row = [early[0], mark, min(row[2], other[2]), *early[3:6], max(row[6], other[6]), row[7] + other[7]]
+        else:
+            others.append(other)
+    memory.pending = sorted([*others, row])[-MAX_PENDING:]
+
+
 def _remember(rows: list[list[Any]], t: int, mark: str) -> None:
     rows.append([t, mark])
     rows.sort()
     del rows[:-MAX_KNOWN]
 
 
-def _known(rows: Sequence[list[Any]], t: int, mark: str, within_ms: int) -> bool:
-    return any(row[1] == mark and abs(row[0] - t) <= within_ms for row in rows)
+def _known(rows: Sequence[list[Any]], first: int, last: int, mark: str, within_ms: int) -> bool:
+    return any(row[1] == mark and first - within_ms <= row[0] <= last + within_ms for row in rows)

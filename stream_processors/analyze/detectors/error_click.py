@@ -54,7 +54,7 @@ def judge(
         t=click.t,
         trigger=f"{click.t}/{click.x}/{click.y}",
         severity=Severity.HIGH,
-        page_url=click.page_url,
+        page_url=memory.pages[click.page],
         element=click.element,
         position=(click.x, click.y) if click.placed else None,
         error_message=message,

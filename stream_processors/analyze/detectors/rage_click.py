@@ -98,7 +98,7 @@ def judge(burst: Sequence[KnownClick], memory: ClickMemory, *, config: RageClick
         t=first.t,
         trigger=f"{first.t}/{first.x}/{first.y}",
         severity=Severity.CRITICAL if erred else Severity.HIGH if len(burst) >= FURIOUS_CLICKS else Severity.MEDIUM,
-        page_url=first.page_url,
+        page_url=memory.pages[first.page],
         element=element,
         position=(first.x, first.y) if first.placed else None,
         evidence={"clicks": len(burst), "span_ms": last.t - first.t, "effective_clicks": effective},

@@ -4,6 +4,7 @@ One finding per vital and page view: libraries report the same vital again when 
 page view is the last one at or before the vital, so a vital waits until the views of its time have come.
 """
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,7 +89,7 @@ class SlowLoadDetector:
             if due > moment:
                 continue
             view = max((v for v in memory.views if v <= t + EARLY_VITAL_MS), default=0)
-            trigger = f"{name}/{view}" if view else f"{name}/{page_url}"
+            trigger = f"{name}/{view}" if view else f"{name}/page {zlib.crc32(page_url.encode('utf-8', 'replace')):08x}"
             if trigger in memory.reported:
                 continue
             memory.reported.append(trigger)
