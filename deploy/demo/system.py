@@ -52,14 +52,29 @@ def own_system(environ: Mapping[str, str], *, report: Callable[[str], None], wor
     Raises:
         RuntimeFailure: it cannot be started; the message holds the last lines of its log.
     """
-    folder = Path(tempfile.mkdtemp(prefix="traceflow-demo-")).resolve()
-    # as root the database runs as another user, who has to pass
-    folder.chmod(0o711)
+    with _ended_by_sigterm():
+        folder = Path(tempfile.mkdtemp(prefix="traceflow-demo-")).resolve()
+        try:
+            # as root the database runs as another user, who has to pass
+            folder.chmod(0o711)
+            with _running(folder, demo_environment(environ), report, workers) as system:
+                yield system
+        finally:
+            _remove(folder)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM unwind the block as Ctrl-C does, so that nothing is left behind."""
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
     try:
-        with _running(folder, demo_environment(environ), report, workers) as system:
-            yield system
+        yield
     finally:
-        _remove(folder)
+        signal.signal(signal.SIGTERM, before)
 
 
 def demo_environment(environ: Mapping[str, str]) -> dict[str, str]:
