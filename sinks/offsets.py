@@ -42,6 +42,10 @@ class Offsets:
         self._queries = read_queries("sinks", "offsets.sql")
         self._place = {"sink": sink, "topic": topic.name, "topic_id": topic.topic_id, "owner": owner}
 
+    def open(self, connection: Connection) -> None:
+        """Begin with a new connection: a former one that is half open would hold the locks that this one needs."""
+        connection.execute(self._queries["end_former_connections"], self._place)
+
     def claim(self, connection: Connection, starts: Mapping[int, int]) -> dict[int, Claim]:
         """Take partitions over; `starts` says where to begin those that this sink has never read.
 
@@ -50,7 +54,6 @@ class Offsets:
         """
         parameters = self._place | {"parts": list(starts), "starts": list(starts.values())}
         self._refuse_recreated_topic(connection)
-        connection.execute(self._queries["first_sight"], parameters)
         try:
             rows = self._take_over(connection, parameters)
         except errors.LockNotAvailable:
@@ -86,6 +89,8 @@ class Offsets:
     def _take_over(self, connection: Connection, parameters: Mapping[str, object]) -> Sequence[tuple[int, int, int]]:
         with connection.transaction(), connection.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", (TAKE_OVER_PATIENCE,))
+            # waits like an update: the key of a row that is being updated may still come or go
+            cursor.execute(self._queries["first_sight"], parameters)
             cursor.execute(self._queries["take_over"], parameters)
             return cursor.fetchall()
 

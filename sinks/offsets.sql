@@ -27,6 +27,11 @@ WHERE pid <> pg_backend_pid() AND datname = current_database() AND application_n
   WHERE sink = %(sink)s AND topic = %(topic)s AND topic_id = %(topic_id)s AND part = ANY(%(parts)s)
 );
 
+-- end_former_connections --
+-- End what is left of this owner's former connections: the server may not have noticed yet that they broke.
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE pid <> pg_backend_pid() AND datname = current_database() AND application_name = %(owner)s;
+
 -- advance --
 -- Compare and swap: move each partition from where the batch begins to where it ends, if the epoch is still ours.
 UPDATE public.traceflow_sink_offsets AS stored

@@ -248,6 +248,7 @@ class Writer(Generic[P]):
         if self._connection is None or self._connection.closed:
             connection = self.connect()
             try:
+                self.offsets.open(connection)
                 self.sink.open(connection)
             except BaseException:
                 connection.close()

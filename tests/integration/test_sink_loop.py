@@ -1,0 +1,222 @@
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from adapters.dead_letter_reader import LetterFilter, read_dead_letters, show_dead_letter
+from adapters.kafka_admin import Layout
+from schemas import topics as declared
+from sinks.app import EXIT_HALTED, Environment
+from sinks.contract import SinkHalted
+from tests.integration.sink_bench import add_project, assert_counters_equal_rows, event, execute, query
+from tests.integration.sink_system import (
+    DEADLINE_S,
+    Log,
+    RunningSink,
+    environment,
+    recreate_topic,
+    row_count,
+    running,
+    until,
+)
+
+STANDING = "SELECT part, next_offset FROM traceflow_sink_offsets WHERE sink = 'events' ORDER BY 1"
+
+
+@pytest.fixture
+def settings(kafka: str, topics: str, database: str) -> Environment:
+    add_project(database)
+    return environment(kafka=kafka, prefix=topics, database=database)
+
+
+def test_what_is_in_the_log_is_in_the_table_and_a_stop_loses_nothing(settings: Environment, database: str) -> None:
+    log = Log(settings)
+    expected = log.load(0, 50)
+    with running("events", settings) as sink:
+        until(lambda: row_count(database) == expected)
+        expected += log.load(50, 50)
+    expected += log.load(100, 50)
+    with running("events", settings):
+        until(lambda: row_count(database) == expected)
+    assert sum(offset for _, offset in query(database, STANDING)) == 150
+    assert sink.registry.get_sample_value("traceflow_sink_duplicates_total", {"sink": "events"}) in (None, 0.0)
+    assert_counters_equal_rows(database)
+
+
+def test_an_idle_system_shows_a_row_at_once(settings: Environment, database: str) -> None:
+    log = Log(settings)
+    with running("events", settings) as sink:
+        until(lambda: sink.loop.ready)
+        delays = []
+        for n in range(15):
+            log.events([event(n)], session="s1")
+            log.flush()
+            acknowledged = time.monotonic()
+            while row_count(database) <= n:
+                assert time.monotonic() < acknowledged + DEADLINE_S
+                time.sleep(0.005)
+            delays.append(time.monotonic() - acknowledged)
+    assert statistics.median(delays) < 0.3
+
+
+def test_ticks_move_the_offset_without_a_transaction_each(settings: Environment, database: str) -> None:
+    log = Log(settings)
+    with running("events", settings) as sink:
+        until(lambda: sink.loop.ready)
+        for _ in range(30):
+            log.send(declared.EVENTS, b"", b"", kind="tick", partition=0)
+        log.flush()
+    assert query(database, STANDING) == [(0, 30), (1, 0)]
+    assert sink.registry.get_sample_value("traceflow_sink_batches_total", {"sink": "events", "way": "fast"}) == 1
+
+
+def test_workers_that_come_and_go_store_everything_once(settings: Environment, database: str) -> None:
+    log = Log(settings)
+    expected = log.load(0, 100)
+    first = RunningSink("events", settings)
+    until(lambda: row_count(database) > 0)
+    second = RunningSink("events", settings)
+    expected += log.load(100, 100)
+    until(lambda: second.loop.ready)
+    expected += log.load(200, 100)
+    first.stop()
+    expected += log.load(300, 100)
+    until(lambda: row_count(database) == expected)
+    second.stop()
+    assert sum(offset for _, offset in query(database, STANDING)) == 400
+    assert_counters_equal_rows(database)
+
+
+def test_a_database_that_goes_away_under_load_is_waited_for(settings: Environment, database: str) -> None:
+    log = Log(settings)
+    name = database.rpartition("/")[2].partition("?")[0]
+    server = database.replace(f"/{name}", "/postgres")
+    with running("events", settings) as sink:
+        expected = log.load(0, 100)
+        until(lambda: row_count(database) > 0)
+        execute(server, f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
+        query(server, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", name)
+        expected += log.load(100, 200)
+        retries = {"sink": "events", "cause": "connection"}
+        until(lambda: (sink.registry.get_sample_value("traceflow_sink_retries_total", retries) or 0) >= 3)
+        execute(server, f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
+        until(lambda: row_count(database) == expected)
+    assert_counters_equal_rows(database)
+
+
+def test_the_reader_stays_in_the_group_while_the_writer_is_stuck(kafka: str, topics: str, database: str) -> None:
+    add_project(database)
+    settings = environment(kafka=kafka, prefix=topics, database=database, batch_rows=10)
+    log, stuck, released = Log(settings), threading.Event(), threading.Event()
+
+    def stick(_step: object) -> None:
+        stuck.set()
+        released.wait(DEADLINE_S)
+
+    sink = RunningSink("events", settings, on_step=stick)
+    expected = log.load(0, 200)
+    assert stuck.wait(DEADLINE_S)
+    time.sleep(1.5)  # time for the collector to fill up and the partitions to be paused
+    assert not sink.ended()
+    released.set()
+    until(lambda: row_count(database) == expected)
+    sink.stop()
+    assert_counters_equal_rows(database)
+
+
+def test_a_log_that_lost_what_was_not_stored_stops_the_sink(settings: Environment, database: str) -> None:
+    with running("events", settings) as sink:
+        until(lambda: sink.loop.ready)
+    execute(database, "UPDATE traceflow_sink_offsets SET next_offset = 7 WHERE part = 1")
+    broken = RunningSink("events", settings)
+    until(broken.ended)
+    with pytest.raises(SinkHalted, match="before the 7 records that were stored"):
+        broken.stop()
+
+
+def test_a_recreated_topic_stops_the_sink(settings: Environment, kafka: str, topics: str, database: str) -> None:
+    with running("events", settings) as sink:
+        until(lambda: sink.loop.ready)
+    recreate_topic(kafka, declared.EVENTS, Layout(prefix=topics, partitions=2))
+    broken = RunningSink("events", settings)
+    until(broken.ended)
+    with pytest.raises(SinkHalted, match="deleted and made anew"):
+        broken.stop()
+    assert row_count(database) == 0
+
+
+def test_dead_letters_are_found_by_stage_reason_and_project(settings: Environment, database: str, topics: str) -> None:
+    log = Log(settings)
+    log.events([event(1), {"id": "x"}, event(2)], session="s1")
+    log.send(declared.EVENTS, b"p/s", b"not json", kind="events")
+    log.flush()
+    with running("events", settings):
+        until(lambda: sum(offset for _, offset in query(database, STANDING)) == 2)
+    letters = list(read_dead_letters(settings.kafka, prefix=topics, wanted=LetterFilter(stage="sink-events")))
+    assert sorted((each.letter.reason, each.letter.index, each.session_id) for each in letters) == [
+        ("record_malformed", -1, "s"),
+        ("record_malformed", 1, "s1"),
+    ]
+    [whole] = [each for each in letters if each.letter.index == -1]
+    assert (whole.value, whole.key, whole.headers) == (b"not json", b"p/s", [("kind", b"events")])
+    assert show_dead_letter(settings.kafka, prefix=topics, partition=whole.partition, offset=whole.offset) == whole
+    assert show_dead_letter(settings.kafka, prefix=topics, partition=0, offset=10_000) is None
+    future = LetterFilter(since=whole.letter.at + 3_600_000)
+    assert list(read_dead_letters(settings.kafka, prefix=topics, wanted=future)) == []
+    nothing = LetterFilter(reason="engine_error")
+    assert list(read_dead_letters(settings.kafka, prefix=topics, wanted=nothing)) == []
+
+
+def process(settings: Environment, *names: str, **extra: str) -> "subprocess.Popen[str]":
+    root = Path(__file__).parents[2]
+    environ = {
+        "TRACEFLOW_KAFKA_BOOTSTRAP": settings.kafka.bootstrap,
+        "TRACEFLOW_DATABASE_URL": settings.database.url.get_secret_value(),
+        "TRACEFLOW_TOPIC_PREFIX": settings.log.topic_prefix,
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "sinks", *names],
+        env=os.environ | environ | extra,
+        cwd=root,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_process_of_all_sinks_drains_at_sigterm(settings: Environment, database: str) -> None:
+    log = Log(settings)
+    sinks = process(settings)
+    expected = log.load(0, 100)
+    until(lambda: row_count(database) == expected)
+    sinks.send_signal(signal.SIGTERM)
+    _, errors = sinks.communicate(timeout=DEADLINE_S)
+    assert sinks.returncode == 0, errors
+    secret = settings.database.url.get_secret_value().partition("@")[0].rpartition(":")[2]
+    assert len(secret) < 8 or secret not in errors
+    assert query(
+        database, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'traceflow sink%' AND true"
+    ) == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("names", "extra", "line"),
+    [
+        (["surprise"], {}, "no such sink: surprise"),
+        ([], {"TRACEFLOW_SINK_BATCH_ROWS": "many"}, "TRACEFLOW_SINK_BATCH_ROWS"),
+        ([], {"TRACEFLOW_TOPIC_PREFIX": "nothing.here."}, "does not exist; create it with: traceflow topics"),
+    ],
+)
+def test_what_is_missing_ends_the_process_with_one_line(
+    settings: Environment, names: list[str], extra: dict[str, str], line: str
+) -> None:
+    ended = process(settings, *names, **extra)
+    _, errors = ended.communicate(timeout=DEADLINE_S)
+    assert ended.returncode == EXIT_HALTED
+    assert line in errors
+    assert "Traceback" not in errors
