@@ -134,7 +134,6 @@ class DeadLetterWriter:
         self._producer: LetterProducer | None = None
         self._topic = topics.DEAD_LETTERS.full_name(prefix)
         self._stage = stage
-        self._version = version("traceflow")
 
     def park(self, parked: Iterable[ParkedRecord]) -> None:
         """Write the letters and wait until all of them are acknowledged.
@@ -154,9 +153,8 @@ class DeadLetterWriter:
 
         try:
             for record in letters:
-                producer.produce(
-                    self._topic, record.value, record.key, headers=self._headers(record), on_delivery=delivered
-                )
+                headers = describe_parked(record, stage=self._stage)
+                producer.produce(self._topic, record.value, record.key, headers=headers, on_delivery=delivered)
             left = producer.flush(FLUSH_TIMEOUT_S)
         except (BufferError, KafkaException) as error:
             self._discard(producer)
@@ -169,16 +167,18 @@ class DeadLetterWriter:
         producer.purge(blocking=False)
         self._producer = None
 
-    def _headers(self, record: ParkedRecord) -> list[tuple[str, bytes]]:
-        letter = DeadLetter(
-            reason=record.reason,
-            stage=self._stage,
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            index=record.index,
-            detail=record.detail[:MAX_DETAIL_CHARACTERS],
-            at=time.time_ns() // 1_000_000,
-            version=self._version,
-        )
-        return [*dead_letter_headers(letter), *record.headers]
+
+def describe_parked(record: ParkedRecord, *, stage: str) -> list[tuple[str, bytes]]:
+    """Return a dead letter's headers: what was parked, by whom and when, then the record's own headers."""
+    letter = DeadLetter(
+        reason=record.reason,
+        stage=stage,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        index=record.index,
+        detail=record.detail[:MAX_DETAIL_CHARACTERS],
+        at=time.time_ns() // 1_000_000,
+        version=version("traceflow"),
+    )
+    return [*dead_letter_headers(letter), *record.headers]

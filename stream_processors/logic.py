@@ -57,6 +57,10 @@ class RecordRefused(Exception):
         self.detail = detail
 
 
+class NewerStateFormat(Exception):
+    """A state was written by a newer version than this one reads: the process ends, because it would undo its work."""
+
+
 @dataclass(slots=True)
 class Emitted:
     """What a logic says while it folds: outputs in order, and parts of the record to be parked."""
@@ -79,7 +83,8 @@ class SessionLogic(Protocol[S]):
     """The logic of a stage; `S` is its state of one session, which it may change in place.
 
     `moment` is the stage's clock: the watermark that the fold keeps, epoch ms of broker time, never moving back.
-    Exceptions other than RecordRefused are bugs: the fold parks the record as `engine_error` and goes on without it.
+    Exceptions other than RecordRefused and NewerStateFormat are bugs: the fold parks the record as `engine_error` and
+    goes on without it. A method that raises may leave the state half changed: the fold drops it and makes it anew.
     """
 
     session_kinds: frozenset[str]
@@ -99,7 +104,7 @@ class SessionLogic(Protocol[S]):
         """Return the offset in the upstream log that the record stands for; None if it has no upstream.
 
         A record at or below the highest source seen is skipped; one beyond the next is ignored, because its sender will
-        send again in order.
+        send again in order. The first one that a partition ever sees may have any source.
 
         Raises:
             RecordRefused: the record cannot be read.
@@ -122,28 +127,48 @@ class SessionLogic(Protocol[S]):
         """Return the moment at which `on_time` wants to be called; 0 for never. Asked after each change."""
 
     def on_time(self, state: S, key: bytes, *, moment: int, offset: int, out: Emitted) -> None:
-        """Settle what is due: `moment` has passed `wake_at`; `offset` is the record that moved the clock."""
+        """Settle what is due: `moment` is beyond `wake_at`; `offset` is the record that moved the clock.
+
+        Called at most once a tick; a session for which it raises is closed without outputs.
+        """
 
     def on_close(self, state: S, key: bytes, *, moment: int, offset: int, out: Emitted) -> None:
-        """Settle everything that is open and emit the final outputs: the session has been idle for its gap."""
+        """Settle everything that is open and emit the final outputs: the session has been idle for its gap.
+
+        If it raises, the session is closed all the same, without outputs.
+        """
 
     def on_report(self, state: S, key: bytes, *, offset: int, out: Emitted) -> None:
-        """Emit the snapshot of a session that changed since the last tick; must not change the state."""
+        """Emit the snapshot of a session that changed since the last tick; must not change the state.
+
+        `offset` is the record that changed it last: the same offset always comes with the same state.
+        """
 
     def on_tick(self, record: LogRecord, out: Emitted) -> None:
-        """Emit what each tick record gives, whether or not it moves the clock."""
+        """Emit what each tick record gives, whether or not it moves the clock; it comes last."""
 
     def on_refused(self, key: bytes, record: LogRecord, out: Emitted) -> None:
-        """Emit what must be sent even for a record that was parked."""
+        """Emit what must be sent even for a record that was parked, of whatever kind; `key` is empty if it has none."""
 
     def lifetime(self, state: S) -> Lifetime:
         """Return the session's lifetime: constant within a life."""
 
     def weight(self, state: S) -> int:
-        """Return what a decoded state weighs in the fold's cache, in the logic's own unit (bytes or nodes)."""
+        """Return what a decoded state weighs in the fold's cache, in the logic's own unit (bytes or nodes).
+
+        Asked after each change, so it must not walk through the state.
+        """
 
     def encode(self, state: S) -> bytes:
-        """Encode the state; the same state gives the same bytes in every process."""
+        """Encode the state; the same state gives the same bytes in every process.
+
+        `decode(encode(state))` behaves as `state` does: the fold swaps them as memory asks. If it raises, the process
+        ends.
+        """
 
     def decode(self, data: bytes) -> S:
-        """Decode a state."""
+        """Decode a state.
+
+        Raises:
+            NewerStateFormat: the state was written by a newer version of the logic.
+        """

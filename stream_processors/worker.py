@@ -1,0 +1,210 @@
+"""Wire a worker of a stage: settings, logic, Faust app, producer, metrics, watchdog. Floor 3."""
+
+import asyncio
+import gc
+import importlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import faust
+import structlog
+import uvloop
+from confluent_kafka import KafkaException, Producer
+from prometheus_client import CollectorRegistry
+
+from adapters.kafka_producer import producer_config
+from adapters.metrics_server import serve_admin
+from schemas.connections import KafkaSettings, LogSettings
+from schemas.environment import masked, read_settings
+from stream_processors.failstop import HALT, RESTART, fail_stop
+from stream_processors.faust_app import StageApp, build_app, connect_signals, is_settled
+from stream_processors.flights import Flights
+from stream_processors.logic import SessionLogic
+from stream_processors.metrics import declare_metrics
+from stream_processors.settings import StageSettings
+from stream_processors.stage import KINDS, Bounds, Stage, StageKind
+from stream_processors.watchdog import Vitals, watch
+
+COMMIT_EVERY_TICKS = 5
+
+log = structlog.get_logger()
+
+
+class CannotStart(Exception):
+    """The worker cannot work here; `code` says whether a restart can help."""
+
+    def __init__(self, message: str, *, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """All settings of a worker but those of its logic."""
+
+    kafka: KafkaSettings
+    log: LogSettings
+    stage: StageSettings
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> "Environment":
+        """Read them from an environment.
+
+        Raises:
+            SettingsError: naming what is missing or malformed.
+        """
+        return cls(
+            kafka=read_settings(KafkaSettings, environ, group="KAFKA"),
+            log=read_settings(LogSettings, environ),
+            stage=read_settings(StageSettings, environ, group="STAGE"),
+        )
+
+    def masked(self) -> dict[str, object]:
+        """Return all of them for the first log line, without secrets."""
+        kafka = {f"kafka_{name}": value for name, value in masked(self.kafka).items()}
+        return {**masked(self.log), **kafka, **masked(self.stage)}
+
+
+def build_logic(name: str, environ: Mapping[str, str]) -> SessionLogic[Any]:
+    """Build the logic of a stage by its name.
+
+    Raises:
+        SettingsError: naming what is malformed.
+    """
+    logic: SessionLogic[Any] = importlib.import_module(f"stream_processors.{name}").build_logic(environ)
+    return logic
+
+
+def run(kind: StageKind, environment: Environment, logic: SessionLogic[Any]) -> None:
+    """Run a worker until a signal comes; does not return.
+
+    Raises:
+        CannotStart: the broker does not answer, or a topic is missing.
+    """
+    producer = Producer(
+        producer_config(
+            environment.kafka,
+            # a batch waits for three flights: company is what it brings along itself
+            linger_ms=1,
+            # below the group's session: whoever cannot write any more is not believed to be alive
+            message_timeout_ms=int(environment.stage.group_session_s * 600),
+            request_timeout_ms=int(environment.stage.group_session_s * 300),
+            queue_buffering_max_kbytes=1 << 19,
+            queue_buffering_max_messages=1_000_000,
+        )
+    )
+    _verify_topics(producer, kind, environment)
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    app = _assemble(kind, environment, logic, producer)
+    # what lives from here on is small and short: the start's objects need no second look
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
+    worker = faust.Worker(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
+    worker.spinner = None
+    worker.execute_from_commandline()
+
+
+def _assemble(kind: StageKind, environment: Environment, logic: SessionLogic[Any], producer: Producer) -> StageApp:
+    registry = CollectorRegistry()
+    settings = environment.stage
+    app, store, source = build_app(kind, kafka=environment.kafka, log=environment.log, settings=settings)
+    store.on_slow_recovery = lambda seconds: fail_stop("recovery_takes_too_long", seconds=round(seconds, 1))
+    stage = Stage(
+        kind,
+        logic,
+        app=app,
+        store=store,
+        flights=Flights(producer, timeout_s=settings.group_session_s),
+        prefix=environment.log.topic_prefix,
+        bounds=_bounds(kind, settings, environment.log.partitions),
+        metrics=declare_metrics(registry),
+    )
+    pulse = Pulse(stage, app, tick_s=settings.tick_ms / 1000)
+    connect_signals(
+        app,
+        source=source,
+        run=stage.run,
+        on_revocation=stage.revoked,
+        on_assignment=stage.assigned,
+        task=pulse.beat,
+    )
+    watch(pulse.vitals, clock=time.monotonic)
+    serve_admin(environment.log, registry=registry, ready=pulse.reasons_against_readiness)
+    return app
+
+
+def _bounds(kind: StageKind, settings: StageSettings, partitions: int) -> Bounds:
+    # as if every partition were ours: memory must not depend on who else is there
+    cache_bytes = settings.cache_mb * 1_000_000 // partitions
+    return Bounds(
+        records=settings.batch_records,
+        size=settings.batch_mb * 1_000_000,
+        cache_weight=cache_bytes // kind.weight_bytes,
+    )
+
+
+class Pulse:
+    """What a worker does once a tick, and what others may see of it."""
+
+    def __init__(self, stage: Stage, app: StageApp, *, tick_s: float) -> None:
+        self._stage = stage
+        self._app = app
+        self._tick_s = tick_s
+        self._heard_at = time.monotonic()
+        self._is_settled = False
+
+    async def beat(self) -> None:
+        """Send ticks, measure, and commit now and then, for ever."""
+        count = 0
+        while True:
+            await asyncio.sleep(self._tick_s)
+            count += 1
+            self._heard_at = time.monotonic()
+            self._is_settled = is_settled(self._app)
+            try:
+                if not self._app.rebalancing:
+                    self._stage.tick()
+                    self._stage.measure(now=time.time())
+                    if count % COMMIT_EVERY_TICKS == 0:
+                        await self._stage.commit()
+            except Exception as error:
+                # a rebalance can begin between any two lines above; the next beat comes anyway
+                log.warning("beat_failed", reason=repr(error))
+
+    def vitals(self) -> Vitals:
+        """Return what the watchdog looks at."""
+        return Vitals(
+            is_settled=self._is_settled,
+            lag=self._stage.lag,
+            finished_at=self._stage.finished_at,
+            heard_at=self._heard_at,
+        )
+
+    def reasons_against_readiness(self) -> list[str]:
+        """Return why the worker cannot do its work now."""
+        return [] if self._is_settled else ["joining the group or recovering"]
+
+
+def _verify_topics(producer: Producer, kind: StageKind, environment: Environment) -> None:
+    prefix = environment.log.topic_prefix
+    try:
+        found = producer.list_topics(timeout=environment.stage.start_timeout_s).topics
+    except KafkaException as error:
+        raise CannotStart(
+            f"no broker answers at {environment.kafka.bootstrap}: {error.args[0].str()}", code=RESTART
+        ) from error
+    needed = [topic.full_name(prefix) for topic in (kind.source, kind.changelog)]
+    if missing := [name for name in needed if name not in found]:
+        raise CannotStart(f"missing topics: {', '.join(missing)}; run `traceflow topics`", code=HALT)
+    wrong = {name: len(found[name].partitions) for name in needed}
+    if set(wrong.values()) != {environment.log.partitions}:
+        raise CannotStart(f"TRACEFLOW_PARTITIONS is {environment.log.partitions}, topics have {wrong}", code=HALT)
+
+
+def stage_kind(name: str) -> StageKind | None:
+    """Return the stage of that name, if there is one."""
+    return KINDS.get(name)
