@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 from psycopg import sql
 
 from adapters.kafka_admin import Layout, create_topics, delete_topics
-from deploy.runtime import jars, java, postgres
+from deploy.runtime import archive, jars, java, postgres
 from deploy.runtime import kafka as broker
 from deploy.runtime.ports import free_port
 from deploy.runtime.program import Program, RuntimeFailure
@@ -59,12 +59,14 @@ def kafka(run_directory: Path) -> Iterator[str]:
         yield named
         return
     port = free_port()
+    runtime, classpath = java.find_java(os.environ), tuple(jars.classpath(os.environ, report=print))
     server = broker.KafkaServer(
         directory=run_directory / "kafka",
         port=port,
         controller_port=free_port(taken=frozenset({port})),
-        java=java.find_java(os.environ),
-        jars=tuple(jars.classpath(os.environ, report=print)),
+        java=runtime,
+        jars=classpath,
+        flags=archive.flags_to_use(runtime, classpath, os.environ),
     )
     server.prepare()
 

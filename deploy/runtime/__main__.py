@@ -3,7 +3,7 @@
 import os
 import sys
 
-from deploy.runtime import jars, java, postgres
+from deploy.runtime import archive, jars, java, postgres
 from deploy.runtime.program import RuntimeFailure
 
 
@@ -12,9 +12,10 @@ def main() -> int:
     try:
         found = java.find_java(os.environ)
         print(f"Java {found.version}: {found.path}")
-        path = jars.classpath(os.environ, report=print)
+        path = tuple(jars.classpath(os.environ, report=print))
         print(f"Apache Kafka {jars.KAFKA_VERSION}: {len(path)} jars")
         binaries = postgres.find_binaries(os.environ)
+        archive.make_archive(found, path, os.environ, report=print)
         print(f"PostgreSQL {binaries.version}: {binaries.directory}")
     except RuntimeFailure as failure:
         print(failure, file=sys.stderr)

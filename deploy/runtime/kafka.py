@@ -81,6 +81,8 @@ class KafkaServer:
     controller_port: int
     java: Java
     jars: tuple[Path, ...]
+    flags: tuple[str, ...] = ()
+    """Further options of the JVM."""
 
     @property
     def bootstrap(self) -> str:
@@ -125,7 +127,7 @@ class KafkaServer:
         return self.directory / "server.properties"
 
     def _command(self) -> list[str]:
-        return [str(self.java.path), *_JVM, "-cp", os.pathsep.join(map(str, self.jars))]
+        return [str(self.java.path), *_JVM, *self.flags, "-cp", os.pathsep.join(map(str, self.jars))]
 
 
 def wait_until_ready(bootstrap: str, *, deadline_s: float, alive: Callable[[], bool]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from deploy.runtime import jars, java, postgres
+from deploy.runtime import archive, jars, java, postgres
 from deploy.runtime import kafka as broker
 from deploy.runtime.instance import Instance, write_private
 from deploy.runtime.output import Prefixed
@@ -113,12 +113,14 @@ def _prepare_servers(
     bootstrap, url = environ.get("TRACEFLOW_KAFKA_BOOTSTRAP"), environ.get("TRACEFLOW_DATABASE_URL")
     kafka_child = postgres_child = None
     if not bootstrap:
+        runtime, classpath = java.find_java(environ), tuple(jars.classpath(environ, report=report))
         kafka = broker.KafkaServer(
             directory=instance.path / "kafka",
             port=ports["kafka"],
             controller_port=ports["kafka-controller"],
-            java=java.find_java(environ),
-            jars=tuple(jars.classpath(environ, report=report)),
+            java=runtime,
+            jars=classpath,
+            flags=archive.flags_to_use(runtime, classpath, environ),
         )
         kafka.prepare()
         bootstrap = kafka.bootstrap
