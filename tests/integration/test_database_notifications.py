@@ -2,8 +2,6 @@
 
 # ruff: noqa: S608 (statements are put together from this file's own constants)
 
-from collections.abc import Iterator
-
 import psycopg
 import pytest
 
@@ -21,45 +19,45 @@ INSERT INTO traceflow_subscriptions (user_id, sessions_limit, sessions_used) VAL
 """
 
 
-@pytest.fixture
-def listener(database: str) -> Iterator["psycopg.Connection[tuple[object, ...]]"]:
-    with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute(ROWS.encode())
-        connection.execute(f"LISTEN {NOTIFY_CHANNEL}".encode())
-        yield connection
+CHANGES: list[tuple[str, list[str]]] = [
+    (f"INSERT INTO traceflow_project_settings (project_id) VALUES ('{SHOP}')", [SHOP]),
+    ("UPDATE traceflow_project_keys SET revoked_at = now()", [SHOP]),
+    (f"UPDATE traceflow_project_keys SET project_id = '{BANK}'", [SHOP, BANK]),
+    (f"UPDATE traceflow_projects SET name = 'x' WHERE id = '{SHOP}'", [SHOP]),
+    (
+        f"UPDATE traceflow_projects SET name = 'y' WHERE id = '{SHOP}';"
+        f"INSERT INTO traceflow_project_settings (project_id) VALUES ('{SHOP}')",
+        [SHOP],
+    ),
+    ("INSERT INTO traceflow_sessions (session_id) VALUES ('s-1')", []),
+    ("UPDATE traceflow_subscriptions SET sessions_used = 9", []),
+    ("UPDATE traceflow_subscriptions SET sessions_used = 10", [SHOP]),
+    ("UPDATE traceflow_subscriptions SET sessions_used = 11", []),
+    ("UPDATE traceflow_subscriptions SET sessions_limit = 100", [SHOP]),
+    ("UPDATE traceflow_subscriptions SET status = 'past_due'", [SHOP]),
+    (f"DELETE FROM traceflow_projects WHERE id = '{BANK}'", [BANK]),
+]
 
 
-@pytest.mark.parametrize(
-    ("changes", "heard"),
-    [
-        (f"INSERT INTO traceflow_project_settings (project_id) VALUES ('{SHOP}')", [SHOP]),
-        ("UPDATE traceflow_project_keys SET revoked_at = now()", [SHOP]),
-        (f"UPDATE traceflow_project_keys SET project_id = '{BANK}'", [SHOP, BANK]),
-        (f"UPDATE traceflow_projects SET name = 'x' WHERE id = '{BANK}'", [BANK]),
-        (f"DELETE FROM traceflow_projects WHERE id = '{BANK}'", [BANK]),
-        (
-            f"UPDATE traceflow_projects SET name = 'x' WHERE id = '{SHOP}';"
-            f"INSERT INTO traceflow_project_settings (project_id) VALUES ('{SHOP}')",
-            [SHOP],
-        ),
-        ("UPDATE traceflow_subscriptions SET sessions_used = 9", []),
-        ("UPDATE traceflow_subscriptions SET sessions_used = 10", [SHOP]),
-        ("UPDATE traceflow_subscriptions SET status = 'past_due'", [SHOP]),
-        ("INSERT INTO traceflow_sessions (session_id) VALUES ('s-1')", []),
-    ],
-)
-def test_a_change_is_heard_by_the_projects_id(
-    database: str, listener: "psycopg.Connection[tuple[object, ...]]", changes: str, heard: list[str]
-) -> None:
-    with psycopg.connect(database) as connection:
-        connection.execute(changes.encode())
-        # the last one: what comes before it is all there is
-        connection.execute(f"NOTIFY {NOTIFY_CHANNEL}, 'end'".encode())
-    payloads: list[str] = []
-    for notification in listener.notifies(timeout=20):
-        if notification.payload == "end":
-            break
-        payloads.append(notification.payload)
-    else:
-        pytest.fail("the end was not heard")
-    assert payloads == heard
+def test_a_change_is_heard_once_by_the_projects_id_and_nothing_else_is(database: str) -> None:
+    heard: dict[str, list[str]] = {changes: [] for changes, _ in CHANGES}
+    with psycopg.connect(database, autocommit=True) as listener, psycopg.connect(database) as changer:
+        listener.execute(ROWS.encode())
+        listener.execute(f"LISTEN {NOTIFY_CHANNEL}".encode())
+        for number, (changes, _) in enumerate(CHANGES):
+            changer.execute(changes.encode())
+            # what comes before it is all that these changes have to say
+            changer.execute("SELECT pg_notify(%s, %s)", (NOTIFY_CHANNEL, f"end {number}"))
+            changer.commit()
+        transactions = iter(heard)
+        payloads = heard[next(transactions)]
+        for notification in listener.notifies(timeout=20):
+            if not notification.payload.startswith("end "):
+                payloads.append(notification.payload)
+            elif (following := next(transactions, None)) is not None:
+                payloads = heard[following]
+            else:
+                break
+        else:
+            pytest.fail("the end was not heard")
+    assert heard == dict(CHANGES)
