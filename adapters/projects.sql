@@ -15,7 +15,7 @@ LEFT JOIN LATERAL (
 ) s ON true
 LEFT JOIN LATERAL (
   SELECT sessions_used >= sessions_limit AS used_up FROM public.traceflow_subscriptions
-  WHERE user_id = p.owner_id AND status IN ('active', 'trialing') ORDER BY created_at DESC LIMIT 1
+  WHERE user_id = p.owner_id AND status IN ('active', 'trial') ORDER BY created_at DESC LIMIT 1
 ) q ON true
 WHERE k.revoked_at IS NULL AND (%(key_hash)s::bytea IS NULL OR k.key_hash = %(key_hash)s)
 
