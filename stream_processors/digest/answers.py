@@ -21,13 +21,13 @@ where it was heard.
 
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 from schemas.signals import Change, ChangeKind, Signal
 from stream_processors.digest.background import Background, Place
-from stream_processors.digest.dom import DATA, FIRST, NEXT, TAG, Tree, attributes_of
+from stream_processors.digest.dom import Tree
+from stream_processors.digest.formers import Former, Formers
 from stream_processors.digest.targets import Target
-from stream_processors.digest.texts import checksum
 
 BEFORE_DOWN_MS = 150
 AFTER_DOWN_MS = 1_500
@@ -40,31 +40,12 @@ SAME_MOMENT_MS = 30
 MAX_SENT = 16
 """Changes sent per pointer-down; a page that is rendered anew has thousands."""
 MAX_SENT_BACKGROUND = 2
-MAX_FORMERS = 16
-MAX_CHILDREN = 100
-"""A longer list is not compared: any change of it counts."""
-MAX_FINGERPRINT_NODES = 60
 _MAX_DEPTH_IN_CONTROL = 8
 _MAX_CHAIN = 64
-
-UNKNOWN: Final = object()
-"""What a place is that is not in the document, or a list too long to be compared."""
 
 _GAINS = frozenset({ChangeKind.DOM, ChangeKind.STYLE, ChangeKind.SNAPSHOT})
 
 _Key = tuple[str, int, str, bool, bool]
-
-
-@dataclass(slots=True)
-class Former:
-    """What a place was when the pointer went down."""
-
-    value: Any
-    """An attribute's value, a text, or the ids of the children."""
-    gone: dict[int, str] = field(default_factory=dict)
-    """Fingerprints of the children that went since."""
-    changed: int = 0
-    """Since when the place differs; 0 if it does not."""
 
 
 @dataclass(slots=True)
@@ -80,7 +61,7 @@ class Answers:
     target: int = 0
     is_control: bool = False
     sent: dict[_Key, None] = field(default_factory=dict)
-    formers: dict[Place, Former] = field(default_factory=dict)
+    formers: Formers = field(default_factory=Formers)
     recent: deque[tuple[int, ChangeKind, list[Place]]] = field(default_factory=lambda: deque(maxlen=8))
     last_gain: int = 0
     """When something visible last came or changed, other than by going away."""
@@ -91,7 +72,7 @@ class Answers:
         """Begin to follow what a press may bring about."""
         self.since, self.until = t, t + AFTER_DOWN_MS
         self.chain, self.target, self.is_control = target.chain[:_MAX_CHAIN], target.node, target.is_control
-        self.sent, self.formers = {}, {}
+        self.sent, self.formers = {}, Formers()
         for at, what, places in self.recent:
             if t - BEFORE_DOWN_MS <= at <= t:
                 for place in places:
@@ -104,7 +85,7 @@ class Answers:
 
     def on_page(self) -> None:
         """Stop: a new page was shown, which answers whatever was open."""
-        self.until, self.chain, self.target, self.formers = 0, [], 0, {}
+        self.until, self.chain, self.target, self.formers = 0, [], 0, Formers()
         self.recent.clear()
 
     def is_open(self, t: int) -> bool:
@@ -145,27 +126,14 @@ class Answers:
         if self.is_open(t) and node not in self.chain:
             self.report(t, ChangeKind.FOCUS, (node, ""), background, out)
 
-    def remember(self, tree: Tree, place: Place) -> None:
-        """Keep what a place is before it changes; once per pointer-down."""
-        if place not in self.formers and len(self.formers) < MAX_FORMERS:
-            value = value_at(tree, place)
-            if value is not UNKNOWN:
-                self.formers[place] = Former(value)
-
-    def remember_gone(self, tree: Tree, place: Place, child: int) -> None:
-        """Keep what a child was that is about to go."""
-        former = self.formers.get(place)
-        if former is not None and child in former.value:
-            former.gone[child] = fingerprint(tree, child)
-
     def compare(
         self, t: int, tree: Tree, place: Place, background: Background, out: list[Signal], *, lone: bool
     ) -> None:
         """Look at a place after a mutation: send that it changed, that it is again as before, or nothing."""
-        former = self.formers.get(place)
+        former = self.formers.places.get(place)
         if former is None:
             self.report(t, ChangeKind.DOM, place, background, out, lone=lone)
-        elif not _is_as_before(tree, place, former):
+        elif not self.formers.is_as_before(tree, place, former):
             former.changed = former.changed or t
             self.report(t, ChangeKind.DOM, place, background, out, lone=lone)
         elif former.changed:
@@ -179,7 +147,6 @@ class Answers:
 
     def dump(self) -> list[Any]:
         """Return the state as JSON."""
-        formers = [[*place, f.value, list(f.gone.items()), f.changed] for place, f in self.formers.items()]
         return [
             self.since,
             self.until,
@@ -187,7 +154,7 @@ class Answers:
             self.target,
             self.is_control,
             list(self.sent),
-            formers,
+            self.formers.dump(),
             [[t, what.value, places] for t, what, places in self.recent],
             self.last_gain,
         ]
@@ -204,7 +171,7 @@ class Answers:
             target=target,
             is_control=is_control,
             sent=dict.fromkeys((what, node, name, mark, lone) for what, node, name, mark, lone in sent),
-            formers={(node, name): Former(value, dict(gone), changed) for node, name, value, gone, changed in formers},
+            formers=Formers.load(formers),
             recent=deque(
                 ((t, ChangeKind(what), [(node, name) for node, name in places]) for t, what, places in recent), maxlen=8
             ),
@@ -240,56 +207,3 @@ class Answers:
             return node == self.target
         own = self.chain[: self.chain.index(self.target) + 1] if self.target in self.chain else [self.target]
         return node in own or self.target in tree.chain(node, limit=_MAX_DEPTH_IN_CONTROL)
-
-
-def value_at(tree: Tree, place: Place) -> Any:
-    """Return what a place is: a text, an attribute's value (None without it), the ids of the children, or UNKNOWN."""
-    node, name = place
-    row = tree.rows.get(node)
-    if row is None:
-        return UNKNOWN
-    if name == "#text":
-        return row[DATA]
-    if name.startswith("@"):
-        return UNKNOWN
-    if name:
-        return attributes_of(row).get(name)
-    children: list[int] = []
-    child = row[FIRST]
-    while child:
-        if len(children) == MAX_CHILDREN:
-            return UNKNOWN
-        children.append(child)
-        child = tree.rows[child][NEXT]
-    return children
-
-
-def fingerprint(tree: Tree, node: int) -> str:
-    """Return what a subtree looks like, whatever its ids; empty if it is large."""
-    rows = tree.rows
-    parts: list[str] = []
-    stack = [node]
-    while stack:
-        if len(parts) + len(stack) > MAX_FINGERPRINT_NODES:
-            return ""
-        row = rows[stack.pop()]
-        parts.append(f"{row[TAG]}\0{row[DATA]}")
-        child = row[FIRST]
-        if child:
-            parts.append("<")
-        while child and len(stack) <= MAX_FINGERPRINT_NODES:
-            stack.append(child)
-            child = rows[child][NEXT]
-    return checksum("\n".join(parts))
-
-
-def _is_as_before(tree: Tree, place: Place, former: Former) -> bool:
-    now = value_at(tree, place)
-    if place[1] or not isinstance(now, list):
-        return bool(now == former.value)
-    if len(now) != len(former.value):
-        return False
-    return all(
-        was == child or (former.gone.get(was, "") != "" and former.gone[was] == fingerprint(tree, child))
-        for was, child in zip(former.value, now, strict=True)
-    )

@@ -2,10 +2,8 @@
 
 A tree is a map from rrweb's node id to a row `[parent, tag, data, next, previous, first, last]`. Links are ids, 0 is
 none: rows hold no references to each other, so they are cheap to make, to drop and to encode (1.2 against 1.8 us a node
-for linked objects, measured). `data` is the attributes of an element (None if it has none) or the text of a text node.
-
-Long values are kept as a fingerprint, long texts as their beginning and a fingerprint: enough to say "the same again".
-What a user typed is kept only as "there is something".
+for linked objects, measured). `data` is the attributes of an element (None if it has none) or the text of a text node,
+as far as they are kept (`kept`).
 
 The tree also remembers what a chunk changed (`removed`, `added`, `changed`), so that the chunk's effect can be stored
 as a delta (`tree_codec`). An invariant makes that simple: a node added since the last delta has only such descendants,
@@ -17,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from stream_processors.digest import rrweb
-from stream_processors.digest.texts import FINGERPRINT, shorten
+from stream_processors.digest.kept import TYPED_TAGS, hide_typed, kept_attributes, kept_value, restyle, short_text
 
 PARENT, TAG, DATA, NEXT, PREVIOUS, FIRST, LAST = range(7)
 
@@ -29,44 +27,16 @@ OTHER_TAG: Final = "#"
 MAX_NODES = 60_000
 """Nodes in a window, 15 MB in memory; the largest page seen in 92 real recordings had 9,420."""
 MAX_NODE_ID = 2**31 - 1
-MAX_VALUE_CHARS = 64
-MAX_TEXT_CHARS = 87
-_LONGER_CHARS = {"class": 200, "aria-label": 120, "title": 120, "alt": 120, "href": 60}
-"""How much is kept of the long values that elements are described by."""
 
-FILLED: Final = "1"
 _NO_ATTRIBUTES: Mapping[str, str] = {}
-_TYPED_TAGS = frozenset({"input", "textarea", "select"})
-_NAMED_BY_VALUE = frozenset({"submit", "button", "reset", "image", "checkbox", "radio", "hidden"})
-_UNKEPT_ATTRIBUTE = "_cssText"
 
 Row = list[Any]
 Added = tuple[int, int, dict[str, Any]]
+"""Parent, next sibling (0: none), serialised node."""
 
 
 class DamagedTree(Exception):
     """The recording contradicts itself, or is larger than a window may be: the document is unknown from here on."""
-
-
-def short_value(name: str, value: str) -> str:
-    """Return an attribute's value as it is kept: texts for people and links keep their beginning."""
-    if len(value) <= MAX_VALUE_CHARS:
-        return value
-    if name == "href" and value.endswith("#"):
-        return "#"  # snapshots make links absolute; that this one leads nowhere is all that matters
-    return shorten(value, keep=_LONGER_CHARS.get(name, 0))
-
-
-def short_text(text: str) -> str:
-    """Return a text as it is kept."""
-    if text.__class__ is not str:
-        raise TypeError("no text")
-    return text if len(text) <= MAX_TEXT_CHARS else shorten(text, keep=MAX_TEXT_CHARS)
-
-
-def is_typed_into(tag: str, attributes: Mapping[str, str]) -> bool:
-    """Tell whether the element's value is what the user entered, not what the page says."""
-    return tag in _TYPED_TAGS and attributes.get("type", "").lower() not in _NAMED_BY_VALUE
 
 
 def attributes_of(row: Row) -> Mapping[str, str]:
@@ -119,7 +89,7 @@ class Tree:
                 child = rows[child][NEXT]
 
     def add_all(self, adds: list[Added]) -> None:
-        """Put nodes in: (parent, next sibling or 0, serialised node) each.
+        """Put nodes in.
 
         One whose parent or next sibling comes later in the list waits for it; without its sibling it goes to the end,
         without its parent it is left out (the recorder lost it).
@@ -155,13 +125,13 @@ class Tree:
             return
         attributes: dict[str, str] = row[DATA] if row[DATA] is not None else {}
         for name, value in values.items():
-            kept = _restyle(attributes.get(name, ""), value) if isinstance(value, dict) else _kept_value(name, value)
+            kept = restyle(attributes.get(name, ""), value) if isinstance(value, dict) else kept_value(name, value)
             if kept is None:
                 attributes.pop(name, None)
             else:
                 attributes[name] = kept
-        if row[TAG] in _TYPED_TAGS:
-            _hide_typed(row[TAG], attributes)
+        if row[TAG] in TYPED_TAGS:
+            hide_typed(row[TAG], attributes)
         row[DATA] = attributes or None
         self._touch(node_id)
 
@@ -236,14 +206,12 @@ class Tree:
     def _graft(self, node: dict[str, Any], parent_id: int, added: set[int] | None) -> int:
         """Make the rows of a serialised node and of all below it, in one walk; the top row is not yet linked."""
         rows = self.rows
-        top = node["id"]
-        if top in rows or top.__class__ is not int or not 0 < top <= MAX_NODE_ID:
-            raise DamagedTree(f"node {top!r} occurs twice or is no id")
+        top: int = node["id"]
+        _check_id(top, rows)
         rows[top] = [parent_id, *_tag_and_data(node), 0, 0, 0, 0]
         if added is not None:
             added.add(top)
         stack = [node] if node.get("childNodes") else []
-        intern = sys.intern
         while stack:
             parent = stack.pop()
             parent_id = parent["id"]
@@ -252,37 +220,16 @@ class Tree:
             for child in parent["childNodes"]:
                 node_id = child["id"]
                 if node_id in rows or node_id.__class__ is not int or not 0 < node_id <= MAX_NODE_ID:
-                    raise DamagedTree(f"node {node_id!r} occurs twice or is no id")
-                kind = child["type"]
-                if kind == 2:
-                    attributes = child["attributes"]
-                    tag = intern(child["tagName"])
-                    if not tag:
-                        raise DamagedTree("an element without a tag")
-                    for value in attributes.values():
-                        if value.__class__ is not str or len(value) > 64:
-                            attributes = _kept_attributes(attributes)
-                            break
-                    if tag in _TYPED_TAGS:
-                        _hide_typed(tag, attributes)
-                    new = [parent_id, tag, attributes or None, 0, previous, 0, 0]
-                    if child.get("childNodes"):
-                        stack.append(child)
-                elif kind == 3:
-                    text = child["textContent"]
-                    if text.__class__ is not str or len(text) > 87:
-                        text = short_text(text)
-                    new = [parent_id, "", text, 0, previous, 0, 0]
-                else:
-                    new = [parent_id, *_tag_and_data(child), 0, previous, 0, 0]
-                    if child.get("childNodes"):
-                        stack.append(child)
+                    _check_id(node_id, rows)
+                tag, data = _tag_and_data(child)
                 if previous:
                     row[NEXT] = node_id
                 else:
                     rows[parent_id][FIRST] = node_id
-                rows[node_id] = row = new
+                rows[node_id] = row = [parent_id, tag, data, 0, previous, 0, 0]
                 previous = node_id
+                if tag and child.get("childNodes"):
+                    stack.append(child)
                 if added is not None:
                     added.add(node_id)
             rows[parent_id][LAST] = previous
@@ -291,56 +238,18 @@ class Tree:
         return top
 
 
+def _check_id(node_id: Any, rows: dict[int, Row]) -> None:
+    if node_id in rows or node_id.__class__ is not int or not 0 < node_id <= MAX_NODE_ID:
+        raise DamagedTree(f"node {node_id!r} occurs twice or is no id")
+
+
 def _tag_and_data(node: dict[str, Any]) -> tuple[str, Any]:
     kind = node["type"]
+    if kind == rrweb.TEXT:
+        return TEXT_TAG, short_text(node["textContent"])
     if kind == rrweb.ELEMENT:
         tag = sys.intern(node["tagName"])
         if not tag:
             raise DamagedTree("an element without a tag")
-        attributes = node["attributes"]
-        for value in attributes.values():
-            if value.__class__ is not str or len(value) > MAX_VALUE_CHARS:
-                attributes = _kept_attributes(attributes)
-                break
-        if tag in _TYPED_TAGS:
-            _hide_typed(tag, attributes)
-        return tag, attributes or None
-    if kind == rrweb.TEXT:
-        return TEXT_TAG, short_text(node["textContent"])
+        return tag, kept_attributes(tag, node["attributes"]) or None
     return (DOCUMENT_TAG, None) if kind == rrweb.DOCUMENT else (OTHER_TAG, None)
-
-
-def _kept_attributes(attributes: dict[str, Any]) -> dict[str, str]:
-    kept = {}
-    for name, value in attributes.items():
-        if value.__class__ is str and len(value) <= MAX_VALUE_CHARS:
-            kept[name] = value
-        elif (short := _kept_value(name, value)) is not None:
-            kept[name] = short
-    return kept
-
-
-def _kept_value(name: str, value: Any) -> str | None:
-    """Return what is kept of a value: a boolean attribute has the empty string when true, and is absent when false."""
-    if value is None or value is False or name == _UNKEPT_ATTRIBUTE:
-        return None
-    return "" if value is True else short_value(name, value if isinstance(value, str) else str(value))
-
-
-def _hide_typed(tag: str, attributes: dict[str, str]) -> None:
-    if attributes.get("value") and is_typed_into(tag, attributes):
-        attributes["value"] = FILLED
-
-
-def _restyle(style: str, properties: dict[str, Any]) -> str:
-    """Apply rrweb's style difference, `{property: value | [value, priority] | false}`, to an inline style."""
-    if FINGERPRINT in style:
-        return shorten(style + str(properties), keep=0)
-    pairs = (part.partition(":") for part in style.split(";"))
-    values = {name.strip(): value.strip() for name, colon, value in pairs if colon}
-    for name, value in properties.items():
-        if value is False or value is None:
-            values.pop(name, None)
-        else:
-            values[name] = f"{value[0]} !{value[1]}" if isinstance(value, list) and len(value) == 2 else str(value)
-    return short_value("style", "; ".join(f"{name}: {value}" for name, value in values.items()))

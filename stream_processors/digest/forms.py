@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.signals import Click, FormSubmit, FormTouch, Signal
-from stream_processors.digest.dom import FILLED, FIRST, NEXT, TAG, Tree, attributes_of, is_typed_into
+from stream_processors.digest.dom import FIRST, NEXT, TAG, Tree, attributes_of
+from stream_processors.digest.kept import FILLED, is_typed_into
 from stream_processors.digest.selector import selector_of
 from stream_processors.digest.texts import clean
 

@@ -11,6 +11,7 @@ from schemas.signals import ChangeKind, Signal
 from stream_processors.digest.answers import Answers
 from stream_processors.digest.background import Background, Place
 from stream_processors.digest.dom import MAX_NODE_ID, TAG, Added, DamagedTree, Tree
+from stream_processors.digest.formers import is_feel
 
 MAX_PLACES = 64
 """Places looked at in one event; more are a page rendered anew, of which a few tell enough."""
@@ -75,10 +76,10 @@ def apply_mutation(
         return
     for place in places:
         if place not in background:
-            answers.remember(tree, place)
+            answers.formers.remember(tree, place)
     for parent, node in mutation.removes[:MAX_PLACES]:
         if node in tree.rows:
-            answers.remember_gone(tree, (parent, ""), node)
+            answers.formers.remember_gone(tree, (parent, ""), node)
     _apply(mutation, tree)
     for place in places:
         answers.compare(t, tree, place, background, out, lone=lone)
@@ -104,7 +105,8 @@ def touched_places(mutation: Mutation, tree: Tree | None, *, limit: int) -> list
     for node_id, names in mutation.attributes[:limit]:
         if node_id not in new:
             for name in names:
-                places[(node_id, name if len(name) <= MAX_NAME_CHARS else LONG_NAME)] = None
+                if not is_feel(name):
+                    places[(node_id, name if len(name) <= MAX_NAME_CHARS else LONG_NAME)] = None
     return list(places)[:limit]
 
 

@@ -21,8 +21,8 @@ from stream_processors.digest.dom import (
     TEXT_TAG,
     Tree,
     attributes_of,
-    is_typed_into,
 )
+from stream_processors.digest.kept import is_typed_into
 from stream_processors.digest.texts import FINGERPRINT, clean
 
 MAX_LEVELS = 8

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from schemas.signals import Element, NotJudged
-from stream_processors.digest.dom import TAG, Row, Tree, attributes_of, is_typed_into
+from stream_processors.digest.dom import TAG, Row, Tree, attributes_of
+from stream_processors.digest.kept import is_typed_into
 from stream_processors.digest.selector import describe
 
 _CONTROL_TAGS = frozenset({"a", "button", "summary", "label", "input", "select", "textarea", "option"})

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from schemas.signals import Change, ChangeKind
-from stream_processors.digest import answers
+from stream_processors.digest import answers, formers
 from tests.digest_page import (
     T0,
     Event,
@@ -146,7 +146,7 @@ def test_equal_content_at_another_place_is_a_change() -> None:
 
 
 def test_a_list_too_long_to_be_compared_counts_as_changed() -> None:
-    rows = [el(20 + n, "li") for n in range(answers.MAX_CHILDREN + 1)]
+    rows = [el(20 + n, "li") for n in range(formers.MAX_CHILDREN + 1)]
     again = mutation(1_100, removes=[(9, 20)], adds=[(9, 21, el(500, "li"))])
     assert changes(read([*page(el(7, "button"), el(9, "ul", *rows)), *CLICK, again])) == [change(1_100, node=9)]
 
@@ -156,12 +156,38 @@ def test_without_a_document_every_change_counts() -> None:
     assert changes(read([*CLICK, again])) == [change(1_100, node=9)]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "seen"),
+    [
+        ("btn", "btn focus-visible", False),
+        ("btn", "btn Mui-focusVisible", False),
+        ("btn", "btn is-hovered btn--pressed", False),
+        (None, "focused", False),
+        ("btn focus", None, True),
+        ("btn", "btn active", True),
+        ("btn", "btn focus open", True),
+        ("pressed-flowers", "fresh-flowers", True),
+    ],
+)
+def test_classes_that_only_say_how_a_control_feels_are_no_change(
+    before: str | None, after: str | None, seen: bool
+) -> None:
+    shop = page(el(7, "button", **({"class_": before} if before else {})))
+    found = changes(read([*shop, *CLICK, mutation(1_100, attributes=[(7, {"class": after})])]))
+    assert bool(found) == seen
+
+
+@pytest.mark.parametrize("name", ["tabindex", "data-focus", "data-hovered", "data-pressed", "data-focus-visible-added"])
+def test_attributes_that_only_say_how_a_control_feels_are_no_change(name: str) -> None:
+    assert sent(*CLICK, mutation(1_100, attributes=[(7, {name: ""})])) == []
+
+
 # Undone
 
 
 def test_what_the_control_takes_back_within_900_ms_is_told_as_undone() -> None:
     feel = [
-        mutation(1_010, attributes=[(7, {"class": "btn pressed"})]),
+        mutation(1_010, attributes=[(7, {"class": "btn busy"})]),
         mutation(1_910, attributes=[(7, {"class": "btn"})]),
     ]
     assert sent(*sorted([*CLICK, *feel], key=lambda e: int(e["timestamp"]))) == [
@@ -200,7 +226,7 @@ def test_elsewhere_only_a_flicker_is_undone(lasted: int, undone: bool) -> None:
 
 def test_an_undone_place_that_changes_again_is_sent_again() -> None:
     events = [
-        mutation(1_100, attributes=[(7, {"class": "btn pressed"})]),
+        mutation(1_100, attributes=[(7, {"class": "btn busy"})]),
         mutation(1_200, attributes=[(7, {"class": "btn"})]),
         mutation(1_300, attributes=[(7, {"class": "btn open"})]),
     ]
