@@ -110,7 +110,8 @@ class KafkaServer:
             stamp.write_text(KAFKA_VERSION + "\n")
 
     def _format(self) -> None:
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # one id in 64 would start with a dash and be taken for an option
+        cluster = "c" + urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
         tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties), "--ignore-formatted"]
         done = subprocess.run([*self._command(), *tool], capture_output=True, text=True, timeout=120, check=False)
         if done.returncode != 0:
