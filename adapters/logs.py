@@ -18,6 +18,8 @@ _URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^:/?#@\s]*):[^@\s]*@"
 _PROJECT_KEY = re.compile(r"tfk_[A-Za-z0-9_-]+")
 _LONGEST = 2_000
 """Characters of one field; a driver's message can quote a whole row."""
+_TALKATIVE = ("aiokafka", "faust", "mode")
+"""Libraries that tell each step of their start and each rebalance: their warnings are enough."""
 
 
 def configure(
@@ -46,6 +48,8 @@ def configure(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    for library in _TALKATIVE:
+        logging.getLogger(library).setLevel(max(level, logging.WARNING))
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -99,6 +99,5 @@ def recordings_export(
         return
     draft = output.with_name(output.name + ".part")
     with draft.open("wb") as stream:
-        chunks = export_recording(settings, session_id, stream)
+        export_recording(settings, session_id, stream)
     draft.replace(output)
-    typer.echo(f"{chunks} chunks in {output}", err=True)

@@ -1,5 +1,4 @@
 import io
-import json
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -8,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from adapters.dead_letter_reader import StoredLetter
-from deploy.command import export, lag, parked, projects
+from deploy.command import lag, parked, projects
 from deploy.command.answer import plain, print_json, print_table
 from deploy.command.failure import CommandFailure
 from deploy.command.query import as_objects, unique
@@ -208,26 +207,3 @@ def test_a_value_is_text_where_it_is_text() -> None:
     assert parked.whole(letter(b"\x1f\x8b\x00"))["value"] == "\\x1f8b00"
     assert parked.whole(letter("ü".encode() * 3_000))["value"] == "ü" * 2_000
     assert parked.whole(letter(b"x" + "ü".encode() * 3_000))["value"] == "x" + "ü" * 1_999
-
-
-def test_chunks_become_one_array() -> None:
-    parts = [b"[1,2]", b" [ ] ", b"[]", b'[{"a":"]"}]']
-    assert b"".join(export.joined(export.array_inside(part) for part in parts)) == b'1,2,{"a":"]"}'
-    whole = b"[" + b"".join(export.joined(map(export.array_inside, parts))) + b"]"
-    assert json.loads(whole) == [1, 2, {"a": "]"}]
-
-
-def test_a_chunk_comes_back_from_each_codec() -> None:
-    import gzip
-
-    import zstandard
-
-    assert export.decode("json", "[1]", None) == b"[1]"
-    assert export.decode("gzip", None, gzip.compress(b"[1]")) == b"[1]"
-    assert export.decode("zstd", None, zstandard.ZstdCompressor().compress(b"[1]")) == b"[1]"
-
-
-@pytest.mark.parametrize("codec", ["gzip", "zstd"])
-def test_a_damaged_chunk_is_told(codec: str) -> None:
-    with pytest.raises(CommandFailure, match=f"stored as {codec} cannot be inflated"):
-        export.decode(codec, None, b"\x1f\x8b\x08damaged")

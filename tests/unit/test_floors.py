@@ -30,7 +30,16 @@ ADAPTERS = {
         "request_flow",
         "service_resources",
     },
-    "stream_processors": set(),
+    "stream_processors": {
+        "changelog_store",
+        "failstop",
+        "faust_app",
+        "flights",
+        "metrics",
+        "runs",
+        "stage",
+        "watchdog",
+    },
     "sinks": {
         "ai_jobs",
         "chunks",
@@ -39,6 +48,7 @@ ADAPTERS = {
         "event_lines",
         "event_rows",
         "events",
+        "export",
         "failures",
         "issues",
         "loop",
@@ -46,17 +56,19 @@ ADAPTERS = {
         "offsets",
         "partitions",
         "record_owner",
+        "recording_rows",
         "recordings",
         "session_rows",
         "sessions",
         "settings",
         "signals",
+        "usage",
         "writer",
     },
 }
 WIRING = {
     "ingest_gateway": {"__main__", "app", "server"},
-    "stream_processors": {"analyze.__init__", "analyze.wiring"},
+    "stream_processors": {"__main__", "analyze.__init__", "analyze.wiring", "worker"},
     "sinks": {"__main__", "app"},
 }
 

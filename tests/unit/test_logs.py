@@ -50,6 +50,15 @@ def test_lines_of_libraries_have_the_same_shape() -> None:
     assert (line["event"], line["service"], line["level"]) == ("lost it", "gateway", "warning")
 
 
+def test_of_talkative_libraries_only_the_warnings_are_heard() -> None:
+    stream = io.StringIO()
+    logs.configure("digest", log_format="text", stream=stream)
+    logging.getLogger("faust.worker").info("starting step 17 of 40")
+    logging.getLogger("faust.worker").warning("cannot go on")
+    assert "step 17" not in stream.getvalue()
+    assert "cannot go on" in stream.getvalue()
+
+
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_no_key_password_or_payload_is_ever_written(log_format: str) -> None:
     line = written(
