@@ -11,7 +11,7 @@ from schemas.signals import Change, ChangeKind, Click, Leave, PageView, Signal
 from stream_processors.digest import rrweb
 from stream_processors.digest.answers import AFTER_CLICK_MS
 from stream_processors.digest.background import Place
-from stream_processors.digest.clicks import Clicks, Point
+from stream_processors.digest.clicks import Clicks
 from stream_processors.digest.console import read_console
 from stream_processors.digest.dom import DamagedTree, Tree
 from stream_processors.digest.mutation import apply_mutation, read_mutation
@@ -26,6 +26,7 @@ from stream_processors.digest.pages import (
     title_of,
     what_is_shown,
 )
+from stream_processors.digest.pointer import Point
 from stream_processors.digest.rrweb import Event
 from stream_processors.digest.windows import Session, Window
 

@@ -2,10 +2,6 @@
 
 A window is a browser tab, or a page load, as the SDK counts them.
 
-The document of a window is kept as bytes, a base and the deltas since (`tree_codec`), and decoded when it is needed. A
-new base is made when the deltas outgrow four times the base (or 4 kB): measured on real recordings this writes least,
-with at most 24 ms to rebuild. It happens at the end of a chunk, so it depends on the log alone.
-
 Chunks of a window are counted from 0. Which were seen is kept as a number and a list of gaps. After a gap nothing that
 depends on the missing chunk is known (there may have been another page, with node ids of its own): the document is
 unknown until the next full snapshot.
@@ -18,27 +14,23 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from stream_processors.digest import tree_codec
 from stream_processors.digest.answers import Answers
 from stream_processors.digest.background import Background
-from stream_processors.digest.clicks import Pointer
+from stream_processors.digest.document import MAX_DOCUMENT_BYTES, Document
 from stream_processors.digest.dom import Tree
 from stream_processors.digest.forms import Forms
 from stream_processors.digest.packing import pack, unpack
 from stream_processors.digest.pages import Pages
+from stream_processors.digest.pointer import Pointer
 from stream_processors.logic import NewerStateFormat
 
 MAX_WINDOWS = 16
 MAX_DOCUMENTS = 6
 """Windows whose document is kept, the most recently used ones: people do not click in more tabs at once."""
-MAX_DOCUMENT_BYTES = 1_000_000
-"""Base and deltas of one document; 66 kB was the most in 92 real recordings. A larger one is forgotten."""
 MAX_SESSION_BYTES = 2_000_000
 """All documents of a session. With 16 windows of at most 80 kB each besides, a hostile session's state still fits into
 one record of the changelog (4 MB)."""
 MAX_GAPS = 64
-REBASE_FACTOR = 4
-MIN_BASE_BYTES = 4_096
 
 _FORMAT = 1
 _LENGTH = struct.Struct("<I")
@@ -51,39 +43,6 @@ class Arrival(Enum):
     AFTER_GAP = "after_gap"
     LATE = "late"
     DUPLICATE = "duplicate"
-
-
-@dataclass(slots=True)
-class Document:
-    """A window's document as bytes, and decoded once it was needed."""
-
-    base: bytes
-    deltas: list[bytes] = field(default_factory=list)
-    tree: Tree | None = None
-
-    def decoded(self) -> Tree:
-        """Return the document."""
-        if self.tree is None:
-            self.tree = Tree()
-            for part in (self.base, *self.deltas):
-                tree_codec.apply(self.tree, part)
-        return self.tree
-
-    def size(self) -> int:
-        """Return the bytes it takes."""
-        return len(self.base) + sum(map(len, self.deltas))
-
-    def store(self) -> None:
-        """Keep what the chunk changed."""
-        tree = self.tree
-        if tree is None:
-            return
-        delta = tree_codec.encode_delta(tree)
-        if delta:
-            self.deltas.append(delta)
-            if sum(map(len, self.deltas)) > REBASE_FACTOR * max(len(self.base), MIN_BASE_BYTES):
-                self.base, self.deltas = tree_codec.encode_base(tree), []
-        tree.forget_changes()
 
 
 @dataclass(slots=True)
@@ -110,20 +69,14 @@ class Window:
 
     def set_tree(self, tree: Tree | None) -> None:
         """Replace the document by that of a full snapshot, or forget it."""
-        self.document = None if tree is None else Document(b"", tree=tree)
+        self.document = None if tree is None else Document(tree=tree)
 
     def store(self) -> None:
         """Bring the bytes of the document up to the end of the chunk; forget one that is too large."""
-        document = self.document
-        if document is None:
-            return
-        if document.base:
-            document.store()
-        else:
-            document.base = tree_codec.encode_base(document.decoded())
-            document.decoded().forget_changes()
-        if document.size() > MAX_DOCUMENT_BYTES:
-            self.document = None
+        if self.document is not None:
+            self.document.store()
+            if self.document.size() > MAX_DOCUMENT_BYTES:
+                self.document = None
 
     def arrive(self, seq: int) -> Arrival:
         """Note that the chunk of this number has come."""

@@ -13,7 +13,7 @@ from schemas.reasons import Reason
 from schemas.signals import PageView
 from stream_processors.digest import build_logic
 from stream_processors.fold import PartitionFold
-from stream_processors.logic import Emitted, Lifetime, LogRecord, Output
+from stream_processors.logic import Lifetime, LogRecord, Output
 from tests.digest_page import (
     KEY,
     T0,
@@ -133,17 +133,16 @@ def test_a_chunk_that_cannot_be_read_gives_a_blank_digest() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("key", "owner"), [(KEY, ("p", "s")), (b"no key", ("", "")), (b"", ("", "")), (b"\xff/", ("", ""))]
-)
-def test_a_blank_digest_of_a_record_without_its_header_names_the_owner_of_its_key(
-    key: bytes, owner: tuple[str, str]
-) -> None:
-    out = Emitted()
-    build_logic({}).on_refused(key, LogRecord(5, T0, "chunk", key, b"[]"), out)
-    digest = orjson.loads(out.outputs[0].value)
-    assert (digest["project_id"], digest["session_id"]) == owner
+def test_without_a_header_the_key_names_the_owner_of_a_blank_digest() -> None:
+    (digest,) = values(LogRecord(5, T0, "chunk", KEY, b"[]"))
+    assert (digest["project_id"], digest["session_id"], digest["window_id"]) == ("p", "s", "")
     assert (digest["src"], digest["at"], digest["received_at"]) == (5, T0, T0)
+
+
+@pytest.mark.parametrize("key", [b"no key", b"", b"\xff/"])
+def test_a_record_that_belongs_to_no_session_only_moves_the_clock(key: bytes) -> None:
+    (output,) = outputs(LogRecord(5, T0, "chunk", key, b""))
+    assert output == Output("events", None, orjson.dumps({"v": 1, "src": 5, "at": T0}), [("kind", b"digest_tick")])
 
 
 @pytest.mark.parametrize(

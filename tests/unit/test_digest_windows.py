@@ -4,6 +4,7 @@ import orjson
 import pytest
 
 from schemas.signals import Change, ChangeKind, NotJudged, PageView
+from stream_processors.digest import document as documents
 from stream_processors.digest import windows
 from stream_processors.digest.packing import pack
 from stream_processors.digest.windows import Arrival, Session, Window, decode_session, encode_session
@@ -180,7 +181,7 @@ def test_chunks_without_mutations_add_no_bytes_to_a_document() -> None:
 
 
 def test_a_new_base_is_made_when_the_deltas_outgrow_the_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows, "MIN_BASE_BYTES", 1)
+    monkeypatch.setattr(documents, "MIN_BASE_BYTES", 1)
     reader = Reader()
     reader.read(page(BUTTON))
     sizes = []
@@ -190,7 +191,7 @@ def test_a_new_base_is_made_when_the_deltas_outgrow_the_old_one(monkeypatch: pyt
         document_ = reader.session.windows["w"].document
         assert document_ is not None
         deltas = sum(map(len, document_.deltas))
-        assert deltas <= windows.REBASE_FACTOR * len(document_.base)
+        assert deltas <= documents.REBASE_FACTOR * len(document_.base)
         sizes.append(deltas)
     assert 0 in sizes[1:]
 
