@@ -61,11 +61,12 @@ class AiJobsSink:
             )
             for item, job in wanted
         }
-        lost = deltas.keys() - self._sessions.claim(cursor, deltas.values())
+        stored = Stored()
+        lost = deltas.keys() - self._sessions.claim(cursor, deltas.values(), stored.new)
         refusals = self._sessions.refusals(cursor, lost) if lost else {}
-        stored = Stored(
-            parkings=[Parking(item, refusals[owner]) for item, job in wanted if (owner := _owner(job)) in refusals]
-        )
+        stored.parkings += [
+            Parking(item, refusals[owner]) for item, job in wanted if (owner := _owner(job)) in refusals
+        ]
         jobs = [job for _, job in wanted if _owner(job) not in refusals]
         stored.inserted = self._enqueue(cursor, jobs)
         stored.duplicates = len(jobs) - stored.inserted

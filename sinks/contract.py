@@ -33,6 +33,10 @@ class SinkHalted(Exception):
     """Going on would lose or corrupt data, and a restart will not help: the message says what a person has to do."""
 
 
+Owner = tuple[str, str]
+"""Project and session."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why one row of a record, or the whole record (index -1), is parked."""
@@ -63,12 +67,30 @@ class Parking:
 
 
 @dataclass(slots=True)
+class NewRows:
+    """Sessions and recordings whose rows a transaction made: what the owner of their project pays for."""
+
+    sessions: set[Owner] = field(default_factory=set)
+    recordings: set[Owner] = field(default_factory=set)
+
+
+@dataclass(slots=True)
 class Stored:
     """What became of a batch's rows: every row is inserted, a duplicate of a stored one, or parked."""
 
     inserted: int = 0
     duplicates: int = 0
     parkings: list[Parking] = field(default_factory=list)
+    new: NewRows = field(default_factory=NewRows)
+
+    def merged(self, other: "Stored") -> "Stored":
+        """Return what became of both halves of a batch."""
+        return Stored(
+            inserted=self.inserted + other.inserted,
+            duplicates=self.duplicates + other.duplicates,
+            parkings=self.parkings + other.parkings,
+            new=NewRows(self.new.sessions | other.new.sessions, self.new.recordings | other.new.recordings),
+        )
 
 
 class Sink(Protocol[P]):

@@ -18,12 +18,12 @@ import psycopg
 
 from adapters.postgres import Connection, Cursor, read_queries
 from schemas.reasons import Reason
-from sinks.contract import Parking, Prepared, Refusal, Stored
+from sinks.contract import Owner, Parking, Prepared, Refusal, Stored
 from sinks.copy_rows import copy_pieces
 from sinks.event_lines import EventLine, EventLines
 from sinks.failures import action_of, refusal_of
 from sinks.finding_kinds import FINDING_KINDS
-from sinks.session_rows import Owner, SessionDelta, SessionRows
+from sinks.session_rows import SessionDelta, SessionRows
 from sinks.sqlstates import Action
 
 RESTAMPED_REACH = "8 days"
@@ -70,7 +70,7 @@ class EventTable:
         if closed_days:
             parts = _without_closed_days(parts, closed_days, stored)
         deltas = _deltas((part.content for part in parts), counted=not careful)
-        owned = (self.sessions.claim if careful else self.sessions.count)(cursor, deltas.values())
+        owned = (self.sessions.claim if careful else self.sessions.count)(cursor, deltas.values(), stored.new)
         parts = self._without_lost(cursor, parts, deltas.keys() - owned, stored)
         if careful:
             staged = [_Staged(part, row) for part in parts for row in (*part.content.rows(), *part.content.restamped)]
@@ -112,7 +112,7 @@ class EventTable:
         stored.inserted += inserted
         stored.duplicates += len(staged) - inserted - len(parkings)
         stored.parkings += parkings
-        self._count(cursor, staged, counts)
+        self._count(cursor, staged, counts, stored)
 
     def _copy_to_stage(self, cursor: Cursor, staged: Sequence[_Staged]) -> None:
         """Fill the staging table; a line that cannot be read is refused and left out."""
@@ -168,7 +168,9 @@ class EventTable:
                     Reason.EVENT_ID_TAKEN, "another session holds an event of this id", index=staged[place].row.index
                 )
 
-    def _count(self, cursor: Cursor, staged: Iterable[_Staged], counts: Iterable[tuple[str, str, int]]) -> None:
+    def _count(
+        self, cursor: Cursor, staged: Iterable[_Staged], counts: Iterable[tuple[str, str, int]], stored: Stored
+    ) -> None:
         """Add what was inserted to the sessions, which this transaction has claimed already."""
         deltas = {
             delta.session_id: delta for delta in _deltas((each.part.content for each in staged), counted=False).values()
@@ -176,7 +178,7 @@ class EventTable:
         for session_id, event_type, count in counts:
             findings = {event_type: count} if event_type in FINDING_KINDS else {}
             deltas[session_id].add(events=count, findings=findings)
-        self.sessions.count(cursor, [delta for delta in deltas.values() if delta.events])
+        self.sessions.count(cursor, [delta for delta in deltas.values() if delta.events], stored.new)
 
 
 def refused_line(context: str | None) -> int | None:

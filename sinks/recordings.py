@@ -15,14 +15,14 @@ import orjson
 from adapters.kafka_consumer import ConsumedRecord
 from adapters.postgres import Connection, Cursor, read_queries
 from schemas import topics
-from schemas.ids import session_row_id
 from schemas.messages import FORMAT, META_HEADER, Kind
 from schemas.reasons import Reason
 from sinks.chunks import ChunkBody, chunk_body
-from sinks.contract import Parking, Prepared, RecordRefused, Refusal, Stored
+from sinks.contract import Owner, Parking, Prepared, RecordRefused, Refusal, Stored
 from sinks.partitions import DAY_MS, day_date, epoch_day
 from sinks.record_owner import owner_of, text_or_none
-from sinks.session_rows import Owner, SessionDelta, SessionRows
+from sinks.recording_rows import RecordingRows
+from sinks.session_rows import SessionDelta, SessionRows
 
 _CODECS = frozenset({"json", "gzip", "zstd"})
 _MAX_SEQ = 2**31 - 1
@@ -85,6 +85,7 @@ class RecordingsSink:
     topic: topics.Topic = topics.RECORDINGS
     partitioned_table: str | None = "public.session_recording_chunks"
     _sessions: SessionRows = field(default_factory=SessionRows)
+    _recordings: RecordingRows = field(default_factory=RecordingRows)
     _queries: dict[str, bytes] = field(default_factory=lambda: read_queries("sinks", "recordings.sql"))
 
     def prepare(self, record: ConsumedRecord) -> Prepared[Chunk] | None:
@@ -132,7 +133,7 @@ class RecordingsSink:
         new = self._insert(cursor, chunks)
         stored.inserted = len(new)
         stored.duplicates = len(chunks) - len(new)
-        self._grow(cursor, new)
+        self._grow(cursor, new, stored)
         return stored
 
     def _claimed(
@@ -146,7 +147,7 @@ class RecordingsSink:
                     chunk.owner, SessionDelta(chunk.session_id, chunk.project_id, chunk.visitor_id, chunk.first_at)
                 )
                 delta.started_at = min(delta.started_at, chunk.first_at)
-        lost = deltas.keys() - self._sessions.claim(cursor, deltas.values())
+        lost = deltas.keys() - self._sessions.claim(cursor, deltas.values(), stored.new)
         refusals = self._sessions.refusals(cursor, lost) if lost else {}
         kept: list[Chunk] = []
         for item in items:
@@ -172,26 +173,24 @@ class RecordingsSink:
             cursor.nextset()
         return new
 
-    def _grow(self, cursor: Cursor, new: Sequence[Chunk]) -> None:
+    def _grow(self, cursor: Cursor, new: Sequence[Chunk], stored: Stored) -> None:
         if not new:
             return
         grown: dict[str, RecordingGrowth] = {}
         for chunk in new:
             grown.setdefault(chunk.session_id, RecordingGrowth(chunk)).add(chunk)
-        growths = list(grown.values())
+        growths = [grown[session_id] for session_id in sorted(grown)]
+        self._recordings.make(cursor, {growth.first.owner: growth.first_at for growth in growths}, stored.new)
         cursor.execute(
-            self._queries["grow_recordings"],
+            self._queries["grow"],
             {
-                "ids": [session_row_id(*growth.first.owner) for growth in growths],
                 "session_ids": [growth.first.session_id for growth in growths],
-                "project_ids": [growth.first.project_id for growth in growths],
                 "event_counts": [growth.events for growth in growths],
                 "sizes": [growth.size_bytes for growth in growths],
                 "compressed": [growth.compressed for growth in growths],
                 "visitor_ids": [growth.first.visitor_id for growth in growths],
                 "user_agents": [growth.first.user_agent for growth in growths],
                 "ips": [growth.first.ip for growth in growths],
-                "first_at": [growth.first_at for growth in growths],
                 "last_at": [growth.last_at for growth in growths],
             },
         )

@@ -17,29 +17,20 @@ WHERE NOT EXISTS (
 ON CONFLICT DO NOTHING
 RETURNING true;
 
--- grow_recordings --
+-- grow --
 -- Add the chunks that were really inserted to their recordings; what was put together of one is out of date with them.
-INSERT INTO public.session_recordings AS held (
-  id, session_id, project_id, event_count, storage_size_bytes, compressed, visitor_id, user_agent, ip_address,
-  start_time, end_time
-)
-SELECT
-  id, session_id, project_id, event_count, least(size_bytes, 2147483647), compressed, visitor_id, user_agent, ip_address,
-  to_timestamp(first_at / 1000.0), to_timestamp(last_at / 1000.0)
+-- Who and when are guesses until the session's first snapshot tells.
+UPDATE public.session_recordings AS held SET
+  event_count = coalesce(held.event_count, 0) + added.event_count,
+  storage_size_bytes = least(coalesce(held.storage_size_bytes, 0) + added.size_bytes, 2147483647),
+  compressed = coalesce(held.compressed, false) OR added.compressed,
+  visitor_id = coalesce(held.visitor_id, added.visitor_id),
+  user_agent = coalesce(held.user_agent, added.user_agent),
+  ip_address = coalesce(held.ip_address, added.ip_address),
+  end_time = coalesce(held.end_time, to_timestamp(added.last_at / 1000.0)),
+  events = '[]'
 FROM unnest(
-  %(ids)s::uuid[], %(session_ids)s::text[], %(project_ids)s::uuid[], %(event_counts)s::integer[],
-  %(sizes)s::bigint[], %(compressed)s::boolean[], %(visitor_ids)s::text[], %(user_agents)s::text[], %(ips)s::text[],
-  %(first_at)s::bigint[], %(last_at)s::bigint[]
-) AS added(
-  id, session_id, project_id, event_count, size_bytes, compressed, visitor_id, user_agent, ip_address, first_at, last_at
-)
-ORDER BY session_id
-ON CONFLICT (session_id) DO UPDATE SET
-  project_id = excluded.project_id,
-  event_count = coalesce(held.event_count, 0) + excluded.event_count,
-  storage_size_bytes = least(coalesce(held.storage_size_bytes, 0)::bigint + excluded.storage_size_bytes, 2147483647),
-  compressed = coalesce(held.compressed, false) OR excluded.compressed,
-  visitor_id = coalesce(held.visitor_id, excluded.visitor_id),
-  user_agent = coalesce(held.user_agent, excluded.user_agent),
-  ip_address = coalesce(held.ip_address, excluded.ip_address),
-  events = '[]';
+  %(session_ids)s::text[], %(event_counts)s::integer[], %(sizes)s::bigint[], %(compressed)s::boolean[],
+  %(visitor_ids)s::text[], %(user_agents)s::text[], %(ips)s::text[], %(last_at)s::bigint[]
+) AS added(session_id, event_count, size_bytes, compressed, visitor_id, user_agent, ip_address, last_at)
+WHERE held.session_id = added.session_id;

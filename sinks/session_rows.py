@@ -16,7 +16,7 @@ import orjson
 from adapters.postgres import Cursor, read_queries
 from schemas.ids import session_row_id
 from schemas.reasons import Reason
-from sinks.contract import Refusal
+from sinks.contract import NewRows, Owner, Refusal
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class SessionDelta:
     """Rows by event_type over the finding kinds."""
 
     @property
-    def owner(self) -> "Owner":
+    def owner(self) -> Owner:
         """Return project and session."""
         return self.project_id, self.session_id
 
@@ -44,21 +44,19 @@ class SessionDelta:
             self.findings[kind] = self.findings.get(kind, 0) + count
 
 
-Owner = tuple[str, str]
-"""Project and session."""
-
-
 class SessionRows:
     """The table `traceflow_sessions` as the sinks share it."""
 
     def __init__(self) -> None:
         self._queries = read_queries("sinks", "session_rows.sql")
 
-    def claim(self, cursor: Cursor, deltas: Iterable[SessionDelta]) -> set[Owner]:
+    def claim(self, cursor: Cursor, deltas: Iterable[SessionDelta], new: NewRows) -> set[Owner]:
         """Make or lock the sessions without counting; return those that are their projects'."""
         owned: set[Owner] = set()
         for wanted in rounds(deltas):
             cursor.execute(self._queries["claim_new"], _arrays(wanted))
+            made = {row[0] for row in cursor}
+            new.sessions |= {delta.owner for delta in wanted if delta.session_id in made}
             # In a statement of its own: only then its snapshot has the rows that others committed meanwhile.
             owned |= self.held(cursor, wanted)
         return owned
@@ -71,13 +69,17 @@ class SessionRows:
         cursor.execute(self._queries["claim_held"], _arrays(wanted))
         return {wanted[place - 1].owner for _session_id, place in cursor}
 
-    def count(self, cursor: Cursor, deltas: Iterable[SessionDelta]) -> set[Owner]:
+    def count(self, cursor: Cursor, deltas: Iterable[SessionDelta], new: NewRows) -> set[Owner]:
         """Make the sessions that are new and add the counts; return those that are their projects'."""
         owned: set[Owner] = set()
         for added in rounds(deltas):
             cursor.execute(self._queries["count"], _arrays(added))
-            held = {row[0] for row in cursor}
-            owned |= {delta.owner for delta in added if delta.session_id in held}
+            held: dict[str, bool] = dict(cursor.fetchall())
+            for delta in added:
+                if delta.session_id in held:
+                    owned.add(delta.owner)
+                    if held[delta.session_id]:
+                        new.sessions.add(delta.owner)
         return owned
 
     def refusals(self, cursor: Cursor, lost: Collection[Owner]) -> dict[Owner, Refusal]:

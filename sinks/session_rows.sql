@@ -1,7 +1,7 @@
 -- Sessions belong to the project that used their id first; whoever writes rows of a session claims it before.
 
 -- claim_new --
--- Make the sessions that do not exist yet.
+-- Make the sessions that do not exist yet, and return those.
 INSERT INTO public.traceflow_sessions (id, session_id, project_id, visitor_id, started_at)
 SELECT wanted.id, wanted.session_id, wanted.project_id, wanted.visitor_id, to_timestamp(wanted.started_at / 1000.0)
 FROM unnest(
@@ -9,7 +9,8 @@ FROM unnest(
 ) AS wanted(id, session_id, project_id, visitor_id, started_at)
 JOIN public.traceflow_projects AS project ON project.id = wanted.project_id
 ORDER BY wanted.session_id
-ON CONFLICT (session_id) DO NOTHING;
+ON CONFLICT (session_id) DO NOTHING
+RETURNING session_id;
 
 -- claim_held --
 -- Which of the wanted sessions are their projects', by place from 1; locked against removal, not against counting.
@@ -20,7 +21,8 @@ ORDER BY held.session_id
 FOR KEY SHARE OF held;
 
 -- count --
--- Claim the sessions and add what this transaction inserts; returns the sessions that are the project's.
+-- Claim the sessions and add what this transaction inserts; returns the sessions that are the project's, and whether
+-- this statement made them. Partitioned tables do not show xmax here, so an update leaves its mark in updated_at.
 INSERT INTO public.traceflow_sessions AS held (
   id, session_id, project_id, visitor_id, started_at,
   event_count, rage_click_count, dead_click_count, error_count, finding_counts, frustration_score
@@ -47,9 +49,9 @@ ON CONFLICT (session_id) DO UPDATE SET
   finding_counts = public.traceflow_add_counts(held.finding_counts, excluded.finding_counts),
   frustration_score = CASE excluded.finding_counts WHEN '{}' THEN held.frustration_score ELSE
     public.traceflow_frustration_score(public.traceflow_add_counts(held.finding_counts, excluded.finding_counts)) END,
-  updated_at = now()
+  updated_at = greatest(now(), held.created_at + '1 microsecond')
 WHERE held.project_id = excluded.project_id
-RETURNING session_id;
+RETURNING session_id, created_at = updated_at;
 
 -- known_projects --
 -- Which of these projects exist.

@@ -20,12 +20,13 @@ from adapters.postgres import Connection, Cursor, read_queries
 from schemas import topics
 from schemas.messages import SessionSnapshot
 from schemas.reasons import Reason
-from sinks.contract import Parking, Prepared, RecordRefused, Stored
+from sinks.contract import Owner, Parking, Prepared, RecordRefused, Stored
 from sinks.copy_rows import copy_pieces
 from sinks.copy_text import line, timestamp_text
 from sinks.failures import action_of
 from sinks.record_owner import message_of, owner_of, uuid_of
-from sinks.session_rows import Owner, SessionDelta, SessionRows
+from sinks.recording_rows import RecordingRows
+from sinks.session_rows import SessionDelta, SessionRows
 from sinks.sqlstates import Action
 
 MAX_MATERIALISED_BYTES = 1_000_000
@@ -41,9 +42,10 @@ class SnapshotLine:
     session_id: str
     life: int
     version: int
-    closed_recording: bool
-    """The session has closed and was recorded."""
     started_at: int
+    recorded_at: int | None
+    """When the recording began; None if there is none."""
+    closed: bool
     line: bytes
 
     @property
@@ -62,6 +64,7 @@ class SessionsSink:
     def __init__(self) -> None:
         self._queries = read_queries("sinks", "sessions.sql")
         self._sessions = SessionRows()
+        self._recordings = RecordingRows()
 
     def prepare(self, record: ConsumedRecord) -> Prepared[SnapshotLine] | None:
         """Decode a snapshot; a record without a value only tells compaction to forget its key."""
@@ -76,8 +79,9 @@ class SessionsSink:
             session_id=session_id,
             life=snapshot.life,
             version=snapshot.version,
-            closed_recording=snapshot.closed and snapshot.recording is not None,
             started_at=snapshot.started_at,
+            recorded_at=snapshot.recording.start_time if snapshot.recording else None,
+            closed=snapshot.closed is True,
             line=snapshot_line(snapshot, project_id).encode(),
         )
         return Prepared(record, content, rows=1, size_bytes=len(record.value))
@@ -102,24 +106,30 @@ class SessionsSink:
         stored = Stored()
         taken: set[int] = set()
         for lives in newest(items):
-            applied = self._upsert(cursor, lives)
+            applied = self._upsert(cursor, lives, stored)
             stored.inserted += len(applied)
             taken |= {id(item) for item, content in lives if content.session_id in applied}
         stored.parkings += self._lost(cursor, [item for item in items if id(item) not in taken])
         stored.duplicates = sum(item.content is not None for item in items) - stored.inserted - len(stored.parkings)
         return stored
 
-    def _upsert(self, cursor: Cursor, lives: Sequence[tuple[Prepared[SnapshotLine], SnapshotLine]]) -> set[str]:
+    def _upsert(
+        self, cursor: Cursor, lives: Sequence[tuple[Prepared[SnapshotLine], SnapshotLine]], stored: Stored
+    ) -> set[str]:
         cursor.execute(self._queries["empty_stage"])
         copy_pieces(cursor, self._queries["copy_staged"], (content.line for _, content in lives), rows=len(lives))
         cursor.execute(self._queries["upsert_sessions"])
-        applied = {row[0] for row in cursor}
-        if applied:
-            cursor.execute(self._queries["upsert_recordings"], {"session_ids": list(applied)})
-        closed = [each.session_id for _, each in lives if each.closed_recording and each.session_id in applied]
-        if closed:
+        applied: dict[str, bool] = dict(cursor.fetchall())
+        taken = sorted((each for _, each in lives if each.session_id in applied), key=lambda each: each.session_id)
+        stored.new.sessions |= {each.owner for each in taken if applied[each.session_id]}
+        recorded = {each.owner: each.recorded_at for each in taken if each.recorded_at is not None}
+        if recorded:
+            self._recordings.make(cursor, recorded, stored.new)
+            session_ids = [session_id for _, session_id in recorded]
+            cursor.execute(self._queries["update_recordings"], {"session_ids": session_ids})
+        if closed := [each.session_id for each in taken if each.closed and each.recorded_at is not None]:
             self._materialise(cursor, closed)
-        return applied
+        return set(applied)
 
     def _materialise(self, cursor: Cursor, session_ids: list[str]) -> None:
         """Put recordings together; one that Postgres cannot hold as JSONB stays in its chunks."""

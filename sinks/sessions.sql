@@ -104,22 +104,17 @@ ON CONFLICT (session_id) DO UPDATE SET
         greatest(excluded.ended_at, (earlier.lives ->> 'ended_at')::timestamptz) AS ended_at
     ) AS span
   ),
-  updated_at = now()
+  updated_at = greatest(now(), held.created_at + '1 microsecond')
 WHERE held.project_id = excluded.project_id AND (excluded.life, excluded.version) > (held.life, held.version)
-RETURNING session_id;
+RETURNING session_id, created_at = updated_at;
 
--- upsert_recordings --
+-- update_recordings --
 -- The recording's part of the snapshots that were just taken over; size and number of events are the recordings sink's.
-INSERT INTO public.session_recordings AS held (
-  id, session_id, project_id, event_count, storage_size_bytes, duration_ms, page_count, pages_visited, user_agent,
-  device_fingerprint, visitor_id, ip_address, geolocation, start_time, end_time
-)
-SELECT
-  staged.id, staged.session_id, staged.project_id, 0, 0,
-  CASE WHEN earlier.recording IS NULL THEN staged.recording_duration_ms ELSE
+UPDATE public.session_recordings AS held SET
+  duration_ms = CASE WHEN earlier.recording IS NULL THEN staged.recording_duration_ms ELSE
     least(2147483647, extract(epoch FROM span.end_time - span.start_time) * 1000)::integer END,
-  staged.recording_page_count + coalesce((earlier.recording ->> 'page_count')::integer, 0),
-  CASE WHEN earlier.recording IS NULL THEN staged.recording_pages ELSE (
+  page_count = staged.recording_page_count + coalesce((earlier.recording ->> 'page_count')::integer, 0),
+  pages_visited = CASE WHEN earlier.recording IS NULL THEN staged.recording_pages ELSE (
     SELECT coalesce(jsonb_agg(page ORDER BY place), '[]') FROM (
       SELECT page, min(place) AS place
       FROM jsonb_array_elements((session.earlier_lives -> 'recording_pages') || staged.recording_pages)
@@ -127,10 +122,15 @@ SELECT
       GROUP BY page ORDER BY place LIMIT 200
     ) AS first_visits
   ) END,
-  staged.user_agent, staged.device_fingerprint, staged.visitor_id, staged.ip_address,
-  nullif(jsonb_strip_nulls(jsonb_build_object('city', staged.city, 'country', staged.country_code))
-    || coalesce(staged.geolocation, '{}'), '{}'),
-  span.start_time, span.end_time
+  user_agent = coalesce(staged.user_agent, held.user_agent),
+  device_fingerprint = coalesce(staged.device_fingerprint, held.device_fingerprint),
+  visitor_id = coalesce(staged.visitor_id, held.visitor_id),
+  ip_address = coalesce(staged.ip_address, held.ip_address),
+  geolocation = coalesce(nullif(
+    jsonb_strip_nulls(jsonb_build_object('city', staged.city, 'country', staged.country_code))
+      || coalesce(staged.geolocation, '{}'), '{}'), held.geolocation),
+  start_time = span.start_time,
+  end_time = span.end_time
 FROM pg_temp.traceflow_snapshot_stage AS staged
 JOIN public.traceflow_sessions AS session ON session.session_id = staged.session_id
 CROSS JOIN LATERAL (SELECT session.earlier_lives -> 'recording' AS recording) AS earlier
@@ -139,20 +139,7 @@ CROSS JOIN LATERAL (
     least(staged.recording_start, (earlier.recording ->> 'start_time')::timestamptz) AS start_time,
     greatest(staged.recording_end, (earlier.recording ->> 'end_time')::timestamptz) AS end_time
 ) AS span
-WHERE staged.session_id = ANY(%(session_ids)s) AND staged.recording_start IS NOT NULL
-ORDER BY staged.session_id
-ON CONFLICT (session_id) DO UPDATE SET
-  project_id = excluded.project_id,
-  duration_ms = excluded.duration_ms,
-  page_count = excluded.page_count,
-  pages_visited = excluded.pages_visited,
-  user_agent = coalesce(excluded.user_agent, held.user_agent),
-  device_fingerprint = coalesce(excluded.device_fingerprint, held.device_fingerprint),
-  visitor_id = coalesce(excluded.visitor_id, held.visitor_id),
-  ip_address = coalesce(excluded.ip_address, held.ip_address),
-  geolocation = coalesce(excluded.geolocation, held.geolocation),
-  start_time = excluded.start_time,
-  end_time = excluded.end_time;
+WHERE held.session_id = staged.session_id AND staged.session_id = ANY(%(session_ids)s);
 
 -- materialise --
 -- Put the events of short recordings into their row, once their session has closed and all of its chunks are in.

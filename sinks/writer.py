@@ -6,11 +6,12 @@ The order of a batch, the same for every sink:
 2. Move the offsets by compare-and-swap under our epoch. If that fails, somebody else owns a partition: roll back.
 3. Store the rows: sessions first, in order of session id, then what hangs on them (one order, so no deadlocks).
 4. Check the limit of dead letters, then write them, durably. A crash after this leaves a letter that is written again.
-5. COMMIT. Only now has anything happened.
-6. (`loop`) Tell Kafka, for tools that show the lag; nothing here ever reads it.
+5. Add new sessions and recordings to the subscription that pays for them: last, because all sinks share its row.
+6. COMMIT. Only now has anything happened.
+7. (`loop`) Tell Kafka, for tools that show the lag; nothing here ever reads it.
 
 A crash between any two steps leaves the database as before the batch, and the next owner reads the same records again.
-A connection that breaks during 5 leaves a commit in doubt: the next try finds the offsets moved, or not, and knows.
+A connection that breaks during 6 leaves a commit in doubt: the next try finds the offsets moved, or not, and knows.
 """
 
 import random
@@ -39,6 +40,7 @@ from sinks.metrics import SinkMetrics
 from sinks.offsets import Claim, Fenced, Offsets
 from sinks.partitions import DayPartitions
 from sinks.sqlstates import Action
+from sinks.usage import UsageTable
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -58,7 +60,7 @@ class Step(Enum):
     OFFSETS_MOVED = 2
     ROWS_STORED = 3
     LETTERS_WRITTEN = 4
-    COMMITTED = 5
+    COMMITTED = 6
 
 
 class Abandoned(Exception):
@@ -88,6 +90,7 @@ class Writer(Generic[P]):
     backoff: Backoff = field(default_factory=Backoff)
     on_step: Callable[[Step], None] = lambda _step: None
     days: DayPartitions = field(default_factory=DayPartitions)
+    usage: UsageTable = field(default_factory=UsageTable)
     abandoned: threading.Event = field(default_factory=threading.Event)
     """Set from another thread: stop retrying. Cleared by whoever hands over the next batch."""
     _connection: Connection | None = None
@@ -138,8 +141,9 @@ class Writer(Generic[P]):
             counts = self._counts_after(batch, parkings)
             self.letters.park([self._letter(parking) for parking in parkings])  # 4
             self.on_step(Step.LETTERS_WRITTEN)
+            self.usage.add(cursor, stored.new)  # 5
             self._doubtful = stored
-        self._counts = counts  # 5
+        self._counts = counts  # 6
         self.on_step(Step.COMMITTED)
         return self._written(batch, stored, careful=careful)
 
@@ -159,13 +163,7 @@ class Writer(Generic[P]):
             if len(items) == 1:
                 return Stored(parkings=[Parking(items[0], refusal_of(error))])
         middle = len(items) // 2
-        first = self._store_halving(cursor, items[:middle])
-        second = self._store_halving(cursor, items[middle:])
-        return Stored(
-            inserted=first.inserted + second.inserted,
-            duplicates=first.duplicates + second.duplicates,
-            parkings=first.parkings + second.parkings,
-        )
+        return self._store_halving(cursor, items[:middle]).merged(self._store_halving(cursor, items[middle:]))
 
     def _written(self, batch: Batch[Prepared[P]], stored: Stored, *, careful: bool) -> Written:
         parkings = [*_refused_before(batch.items), *stored.parkings]

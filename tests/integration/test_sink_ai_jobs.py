@@ -5,13 +5,27 @@ from typing import Any
 import pytest
 
 from schemas.messages import AiJob
-from tests.integration.sink_bench import OTHER_PROJECT, PROJECT, SinkBench, add_project, execute, query
+from tests.integration.sink_bench import (
+    OTHER_PROJECT,
+    PROJECT,
+    SinkBench,
+    add_project,
+    copied_database,
+    emptied,
+    execute,
+    query,
+)
+
+
+@pytest.fixture(scope="module")
+def module_database(postgres_server: str, database_template: str) -> Iterator[str]:
+    with copied_database(postgres_server, database_template) as url:
+        yield url
 
 
 @pytest.fixture
-def bench(database: str) -> Iterator[SinkBench]:
-    add_project(database)
-    bench = SinkBench(database, "ai_jobs")
+def bench(module_database: str) -> Iterator[SinkBench]:
+    bench = SinkBench(emptied(module_database), "ai_jobs")
     yield bench
     bench.close()
 

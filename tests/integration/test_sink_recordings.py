@@ -13,6 +13,8 @@ from tests.integration.sink_bench import (
     SinkBench,
     add_project,
     assert_counters_equal_rows,
+    copied_database,
+    emptied,
     execute,
     query,
 )
@@ -20,10 +22,15 @@ from tests.integration.sink_bench import (
 DAY_MS = 86_400_000
 
 
+@pytest.fixture(scope="module")
+def module_database(postgres_server: str, database_template: str) -> Iterator[str]:
+    with copied_database(postgres_server, database_template) as url:
+        yield url
+
+
 @pytest.fixture
-def bench(database: str) -> Iterator[SinkBench]:
-    add_project(database)
-    bench = SinkBench(database, "recordings")
+def bench(module_database: str) -> Iterator[SinkBench]:
+    bench = SinkBench(emptied(module_database), "recordings")
     yield bench
     bench.close()
 

@@ -15,6 +15,8 @@ from tests.integration.sink_bench import (
     SinkBench,
     add_project,
     assert_counters_equal_rows,
+    copied_database,
+    emptied,
     event,
     execute,
     query,
@@ -23,10 +25,15 @@ from tests.integration.sink_bench import (
 START = NOW_MS - 600_000
 
 
+@pytest.fixture(scope="module")
+def module_database(postgres_server: str, database_template: str) -> Iterator[str]:
+    with copied_database(postgres_server, database_template) as url:
+        yield url
+
+
 @pytest.fixture
-def bench(database: str) -> Iterator[SinkBench]:
-    add_project(database)
-    bench = SinkBench(database, "sessions")
+def bench(module_database: str) -> Iterator[SinkBench]:
+    bench = SinkBench(emptied(module_database), "sessions")
     yield bench
     bench.close()
 

@@ -13,6 +13,8 @@ from tests.integration.sink_bench import (
     SinkBench,
     add_project,
     assert_counters_equal_rows,
+    copied_database,
+    emptied,
     event,
     execute,
     query,
@@ -24,10 +26,15 @@ FROM traceflow_ux_issues ORDER BY 1, 2, 3, 4
 """
 
 
+@pytest.fixture(scope="module")
+def module_database(postgres_server: str, database_template: str) -> Iterator[str]:
+    with copied_database(postgres_server, database_template) as url:
+        yield url
+
+
 @pytest.fixture
-def bench(database: str) -> Iterator[SinkBench]:
-    add_project(database)
-    bench = SinkBench(database, "signals")
+def bench(module_database: str) -> Iterator[SinkBench]:
+    bench = SinkBench(emptied(module_database), "signals")
     yield bench
     bench.close()
 
@@ -214,8 +221,8 @@ def test_a_finding_that_postgres_refuses_is_parked_alone(bench: SinkBench) -> No
     assert_counters_equal_rows(bench.url)
 
 
-def test_the_kinds_are_those_that_the_database_weighs(database: str) -> None:
+def test_the_kinds_are_those_that_the_database_weighs(module_database: str) -> None:
     weighed = query(
-        database, "SELECT k FROM unnest(%s::text[]) k WHERE traceflow_finding_weight(k) > 0", list(FINDING_KINDS)
+        module_database, "SELECT k FROM unnest(%s::text[]) k WHERE traceflow_finding_weight(k) > 0", list(FINDING_KINDS)
     )
     assert {row[0] for row in weighed} == FINDING_KINDS

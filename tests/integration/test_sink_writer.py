@@ -21,6 +21,8 @@ from tests.integration.sink_bench import (
     SinkBench,
     add_project,
     assert_counters_equal_rows,
+    copied_database,
+    emptied,
     event,
     execute,
     query,
@@ -30,10 +32,15 @@ ROWS = "SELECT count(*) FROM traceflow_events"
 OFFSET = "SELECT next_offset, epoch FROM traceflow_sink_offsets"
 
 
+@pytest.fixture(scope="module")
+def module_database(postgres_server: str, database_template: str) -> Iterator[str]:
+    with copied_database(postgres_server, database_template) as url:
+        yield url
+
+
 @pytest.fixture
-def bench(database: str) -> Iterator[SinkBench]:
-    add_project(database)
-    bench = SinkBench(database, "events")
+def bench(module_database: str) -> Iterator[SinkBench]:
+    bench = SinkBench(emptied(module_database), "events")
     yield bench
     bench.close()
 
@@ -245,8 +252,8 @@ def test_dead_letters_are_written_before_the_commit_and_again_if_they_could_not_
     assert query(bench.url, ROWS) == [(2,)]
 
 
-def test_the_limit_of_dead_letters_stops_the_sink_before_anything_is_parked(database: str) -> None:
-    add_project(database)
+def test_the_limit_of_dead_letters_stops_the_sink_before_anything_is_parked(module_database: str) -> None:
+    database = emptied(module_database)
     bench = SinkBench(database, "events", limit=DeadLetterLimit(max_in_a_row=3))
     with pytest.raises(SinkHalted, match="3 records in a row had to be parked as record_malformed"):
         bench.write([bench.events([event(1)]), *[bench.record(b"?", key=b"p/s", kind="events") for _ in range(3)]])
@@ -254,12 +261,15 @@ def test_the_limit_of_dead_letters_stops_the_sink_before_anything_is_parked(data
     bench.close()
 
 
-def test_what_a_retry_cannot_mend_halts_with_one_line(bench: SinkBench) -> None:
+def test_what_a_retry_cannot_mend_halts_with_one_line(database: str) -> None:
+    add_project(database)
+    bench = SinkBench(database, "events")
     execute(bench.url, "ALTER TABLE traceflow_events RENAME COLUMN page_url TO page")
     with pytest.raises(SinkHalted) as halted:
         bench.write([bench.events([event(1)])])
     assert "column" in str(halted.value)
     assert "\n" not in str(halted.value)
+    bench.close()
 
 
 def test_a_batch_that_cannot_be_written_is_given_up_when_its_partitions_are(bench: SinkBench) -> None:
@@ -282,8 +292,8 @@ def test_a_topic_made_anew_stops_the_sink(bench: SinkBench) -> None:
         bench.take_over()
 
 
-def test_sinks_do_not_share_offsets_and_a_partition_begins_where_its_log_does(database: str) -> None:
-    add_project(database)
+def test_sinks_do_not_share_offsets_and_a_partition_begins_where_its_log_does(module_database: str) -> None:
+    database = emptied(module_database)
     benches = [SinkBench(database, name) for name in ("events", "signals")]
     benches[0].write([benches[0].events([event(1)])])
     assert query(
@@ -297,8 +307,8 @@ def test_sinks_do_not_share_offsets_and_a_partition_begins_where_its_log_does(da
         bench.close()
 
 
-def test_sinks_of_one_session_do_not_deadlock(database: str) -> None:
-    add_project(database)
+def test_sinks_of_one_session_do_not_deadlock(module_database: str) -> None:
+    database = emptied(module_database)
     benches = [SinkBench(database, "events", partition=part) for part in range(2)]
     failures: list[BaseException] = []
 
