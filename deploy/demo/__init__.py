@@ -49,7 +49,7 @@ def run(*, as_json: bool, inspect: Inspect | None = None) -> int:
             report("stopping everything")
     _print(result, as_json=as_json, seconds=time.monotonic() - began)
     if result.differences:
-        console.print(f"traceflow demo: {result.differences[0]}", markup=False)
+        console.print(f"traceflow demo: {result.differences[0]}", markup=False, soft_wrap=True)
     return 1 if result.differences else 0
 
 
