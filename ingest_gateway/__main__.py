@@ -1,9 +1,11 @@
 """`python -m ingest_gateway`: read settings, wire, serve, stop."""
 
 import asyncio
+import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import NoReturn
 
@@ -12,7 +14,7 @@ import uvloop
 
 from adapters import logs
 from adapters.kafka_producer import AckingProducer, producer_config
-from adapters.metrics_server import serve_admin
+from adapters.metrics_server import AdminServer, serve_admin
 from adapters.postgres import DatabaseRefused
 from adapters.project_snapshot import ProjectSnapshot
 from ingest_gateway.app import build_app
@@ -98,50 +100,66 @@ async def run(environment: Environment) -> None:
     Raises:
         CannotStart, DatabaseRefused, TimeoutError: at the start, with one line that says why.
     """
-    settings = environment.gateway
-    prefix = environment.log.topic_prefix
+    settings, prefix = environment.gateway, environment.log.topic_prefix
     metrics = GatewayMetrics()
-    events, recordings = lanes(environment.kafka, settings, metrics)
-    projects = ProjectSnapshot(environment.database, poll_s=settings.projects_poll_s)
-    required = [t.full_name(prefix) for t in (topics.EVENTS, topics.RECORDINGS, topics.DEAD_LETTERS)]
-    await require_topics(events, required, timeout_s=settings.start_timeout_s)
-    await projects.start(timeout_s=settings.start_timeout_s)
+    async with AsyncExitStack() as stack:
+        events, recordings = both = lanes(environment.kafka, settings, metrics)
+        for lane in both:
+            stack.callback(lane.producer.close)
+        required = [t.full_name(prefix) for t in (topics.EVENTS, topics.RECORDINGS, topics.DEAD_LETTERS)]
+        await require_topics(events, required, timeout_s=settings.start_timeout_s)
+        projects = ProjectSnapshot(environment.database, poll_s=settings.projects_poll_s)
+        stack.push_async_callback(projects.close)
+        await projects.start(timeout_s=settings.start_timeout_s)
 
-    bodies = HeldBodies(settings.max_held_body_bytes)
-    flow = RequestFlow(projects, metrics, settings.proxy_trust(), bodies, prefix)
-    observe = Observe(metrics)
-
-    def against_ready() -> list[str]:
-        reasons = [f"{Reason.KAFKA_UNAVAILABLE}: {lane.name}" for lane in (events, recordings) if not lane.gate.ready]
-        return [Reason.SHUTTING_DOWN.value, *reasons] if observe.stopping else reasons
-
-    app = build_app(
-        events=EventsResource(flow, events, settings, version=version("traceflow")),
-        recordings=RecordingsResource(flow, recordings, settings),
-        readyz=Readyz(against_ready),
-        openapi=OpenApi(openapi_document(settings, version=version("traceflow"))),
-        cors=Cors(max_age_s=settings.cors_max_age_s),
-        observe=observe,
-        metrics=metrics,
-        retry_after_s=settings.retry_after_s,
-    )
-    listener = listen(settings)
-    server = build_server(app, settings, metrics)
-    admin = serve_admin(environment.log, registry=metrics.registry, ready=against_ready)
-    watch = Watch(lanes=(events, recordings), projects=projects, bodies=bodies, server=server, metrics=metrics)
-    watching = asyncio.create_task(watch.run(), name="watch")
-    tune_interpreter()
-    log.info("listening", host=settings.host, port=listener.getsockname()[1])
-    await serve_until_stopped(server, listener, observe, settings)
-
-    left = [await lane.producer.drain(timeout_s=settings.kafka_timeout_s + 1) for lane in (events, recordings)]
-    watching.cancel()
-    await projects.close()
-    for lane in (events, recordings):
-        lane.producer.close()
-    if admin is not None:
-        admin.close()
+        bodies, observe = HeldBodies(settings.max_held_body_bytes), Observe(metrics)
+        against = readiness(observe, both)
+        flow = RequestFlow(projects, metrics, settings.proxy_trust(), bodies, prefix)
+        app = build_app(
+            events=EventsResource(flow, events, settings, version=version("traceflow")),
+            recordings=RecordingsResource(flow, recordings, settings),
+            readyz=Readyz(against),
+            openapi=OpenApi(openapi_document(settings, version=version("traceflow"))),
+            cors=Cors(max_age_s=settings.cors_max_age_s),
+            observe=observe,
+            metrics=metrics,
+            retry_after_s=settings.retry_after_s,
+        )
+        server, listener = build_server(app, settings, metrics), listen(settings)
+        if admin := admin_server(environment.log, metrics, against):
+            stack.callback(admin.close)
+        watch = Watch(lanes=both, projects=projects, bodies=bodies, server=server, metrics=metrics)
+        watching = asyncio.create_task(watch.run(), name="watch")
+        stack.callback(watching.cancel)
+        tune_interpreter()
+        log.info("listening", host=settings.host, port=listener.getsockname()[1])
+        await serve_until_stopped(server, listener, observe, settings)
+        left = [await lane.producer.drain(timeout_s=settings.kafka_timeout_s + 1) for lane in both]
     log.info("stopped", unacknowledged_requests=sum(left))
+
+
+def readiness(observe: Observe, both: Sequence[Lane]) -> Callable[[], list[str]]:
+    """Return the question what speaks against sending requests here."""
+
+    def against() -> list[str]:
+        reasons = [Reason.SHUTTING_DOWN.value] if observe.stopping else []
+        return reasons + [f"{Reason.KAFKA_UNAVAILABLE}: {lane.name}" for lane in both if not lane.gate.ready]
+
+    return against
+
+
+def admin_server(
+    settings: LogSettings, metrics: GatewayMetrics, against: Callable[[], list[str]]
+) -> AdminServer | None:
+    """Serve metrics and probes on the admin port, if one is set.
+
+    Raises:
+        CannotStart: if the port is taken.
+    """
+    try:
+        return serve_admin(settings, registry=metrics.registry, ready=against)
+    except OSError as error:
+        raise CannotStart(f"cannot listen on admin port {settings.admin_port} ({error.strerror})") from error
 
 
 def main(environ: Mapping[str, str]) -> int:
@@ -152,6 +170,8 @@ def main(environ: Mapping[str, str]) -> int:
         sys.stderr.write(f"gateway: {error}\n")
         return EXIT_SETTINGS
     logs.configure("gateway", log_format=environment.log.log_format)
+    # each of its lines at INFO has a counterpart here that says more
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     log.info("starting", version=version("traceflow"), **environment.masked())
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -153,9 +153,7 @@ class Watch:
         """Look until cancelled."""
         while True:
             self._gauge()
-            for lane in self._lanes:
-                if lane.gate.closed:
-                    await self._ask(lane)
+            await asyncio.gather(*(self._ask(lane) for lane in self._lanes if lane.gate.closed))
             await asyncio.sleep(_WATCH_INTERVAL_S)
 
     async def _ask(self, lane: Lane) -> None:
