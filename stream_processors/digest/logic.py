@@ -7,9 +7,11 @@ analyze moves with the forwarded ticks, behind everything that came before them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from pydantic import Field
+
+from schemas.environment import Settings, read_settings
 from schemas.messages import Kind
 from schemas.signals import Signal
 from stream_processors.digest.chunk import Inflater, parse_json
@@ -19,18 +21,15 @@ from stream_processors.digest.rrweb import Event, read_events
 from stream_processors.digest.windows import Arrival, Session, Window, decode_session, encode_session
 from stream_processors.logic import Emitted, Lifetime, LogRecord, RecordRefused, SessionLogic
 
-SESSION_GAP_VARIABLE = "TRACEFLOW_STAGE_SESSION_GAP_MS"
-DEFAULT_SESSION_GAP_MS = 1_800_000
 AFTER_GAP_MS = 300_000
 """A digest outlives the session in analyze a little: a chunk that is late keeps its document."""
 
 
-@dataclass(frozen=True, slots=True)
-class DigestSettings:
-    """What the stage is told from outside."""
+class DigestSettings(Settings):
+    """Settings in the group `STAGE`; the same for every worker, or their facts would differ."""
 
-    session_gap_ms: int = DEFAULT_SESSION_GAP_MS
-    """Where the project says nothing."""
+    session_gap_ms: int = Field(default=1_800_000, ge=1_000, le=86_400_000)
+    """Inactivity that closes a session whose project says nothing: that of analyze."""
 
 
 class DigestLogic:
@@ -118,12 +117,9 @@ def build_logic(environ: Mapping[str, str]) -> SessionLogic[Session]:
     """Build the stage's logic from the environment.
 
     Raises:
-        ValueError: a setting is no positive number.
+        SettingsError: naming the variable that is malformed.
     """
-    gap = environ.get(SESSION_GAP_VARIABLE, str(DEFAULT_SESSION_GAP_MS))
-    if not gap.isdecimal() or int(gap) == 0:
-        raise ValueError(f"{SESSION_GAP_VARIABLE} must be a positive number of milliseconds, not {gap!r}")
-    return DigestLogic(DigestSettings(session_gap_ms=int(gap)))
+    return DigestLogic(read_settings(DigestSettings, environ, group="STAGE"))
 
 
 def _read_chunk(session: Session, window: Window, events: list[Event], arrival: Arrival) -> list[Signal]:

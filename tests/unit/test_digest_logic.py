@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.environment import SettingsError
 from schemas.reasons import Reason
 from schemas.signals import PageView
 from stream_processors.digest import build_logic
@@ -207,9 +208,9 @@ def test_without_a_setting_the_gap_is_half_an_hour() -> None:
     assert logic.lifetime(logic.open(KEY, chunk_record(b"[]"))).gap_ms == 1_800_000 + 300_000
 
 
-@pytest.mark.parametrize("gap", ["", "0", "-5", "1e6", "soon"])
+@pytest.mark.parametrize("gap", ["0", "-5", "86400001", "soon"])
 def test_a_gap_that_is_no_number_is_refused(gap: str) -> None:
-    with pytest.raises(ValueError, match="TRACEFLOW_STAGE_SESSION_GAP_MS"):
+    with pytest.raises(SettingsError, match="TRACEFLOW_STAGE_SESSION_GAP_MS"):
         build_logic({"TRACEFLOW_STAGE_SESSION_GAP_MS": gap})
 
 
