@@ -56,9 +56,7 @@ class ChangelogStore(Store[bytes, bytes]):
         """Return the last changelog offset that is included: recovery starts behind it."""
         return self._positions.get(tp.partition)
 
-    def apply_changelog_batch(
-        self, batch: Iterable[Any], _to_key: Callable[[Any], Any], _to_value: Callable[[Any], Any]
-    ) -> None:
+    def apply_changelog_batch(self, batch: Iterable[Any], *_args: Any, **_kwargs: Any) -> None:
         """Take runs of changelog records."""
         for event in batch:
             message = event.message
@@ -72,7 +70,7 @@ class ChangelogStore(Store[bytes, bytes]):
                 else:
                     facts[record.key] = record.value
 
-    async def on_recovery_completed(self, *_: Any) -> None:
+    async def on_recovery_completed(self, *_args: Any, **_kwargs: Any) -> None:
         """Measure how long the recovery took, the wait for its partitions included."""
         seconds = time.monotonic() - self._began
         if seconds > MAX_RECOVERY_S:
@@ -83,10 +81,10 @@ class ChangelogStore(Store[bytes, bytes]):
         self._facts.clear()
         self._positions.clear()
 
-    def set_persisted_offset(self, tp: TP, offset: int) -> None:
+    def set_persisted_offset(self, *_args: Any, **_kwargs: Any) -> None:
         """Pass over what Faust believes about offsets: `apply_changelog_batch` and `note_written` know."""
 
-    async def need_active_standby_for(self, _tp: TP) -> bool:
+    async def need_active_standby_for(self, *_args: Any, **_kwargs: Any) -> bool:
         """Want no standby: its copy would be dropped at the hand-over anyway."""
         return False
 
