@@ -3,7 +3,7 @@
 - `elements_chain`, `posthog`, `build_data`: how the sessions in `data/` were made, once, from what posthog-js had sent.
 - `recorded`: the sessions, shifted so that they end now; `replay`: sends them as an SDK would.
 - `system`: `traceflow up` on a temporary directory, with sessions that close after seconds instead of half an hour.
-- `report`: waits until everything is through, reads it back, compares; `show`: the tables.
+- `report`: waits until everything is through, reads it back, compares; `show`: the tables; `progress`: meanwhile.
 - `snippet.html`: a page that records itself, for a look at real traffic.
 
 Floor 3: may import everything; imports lazily where the command starts.
@@ -30,16 +30,14 @@ def run(*, as_json: bool, inspect: Inspect | None = None) -> int:
 
     from rich.console import Console
 
+    from deploy.demo.progress import progress
     from deploy.demo.report import Reader
     from deploy.demo.system import own_system
 
     began = time.monotonic()
     console = Console(stderr=True, highlight=False)
-    with console.status("starting a broker, a database and the services") as status:
-
-        def report(line: str) -> None:
-            status.update(line)
-
+    with progress(console) as report:
+        report("starting a broker, a database and the services")
         with own_system(os.environ, report=report) as system:
             target = system.target
             ledger = _replay(target, report)

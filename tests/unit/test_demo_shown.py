@@ -13,6 +13,7 @@ from rich.console import Console
 
 import deploy.demo
 from deploy.demo import report, run, system
+from deploy.demo.progress import progress
 from deploy.demo.report import Result
 from deploy.demo.show import at_most_each, path_of, show
 from deploy.load import Target
@@ -124,6 +125,19 @@ def test_loud_sessions_leave_room_for_others() -> None:
 )
 def test_a_page_is_shown_without_its_host(url: str | None, path: str) -> None:
     assert path_of(url) == path
+
+
+def test_lines_that_only_count_on_are_told_once_where_they_are_kept() -> None:
+    out = io.StringIO()
+    with progress(Console(file=out, width=20)) as report:
+        for line in (
+            "starting [all]",
+            "waiting: 29 sessions are not closed",
+            "waiting: 3 sessions are not closed",
+            "done",
+        ):
+            report(line)
+    assert out.getvalue() == "starting [all]\nwaiting: 29 sessions are not closed\ndone\n"
 
 
 class FakeReader:
