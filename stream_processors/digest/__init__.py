@@ -1,11 +1,17 @@
 """The digest stage, pure: rrweb recording chunks in, small records of signals out.
 
-`logic` is the stage as the generic fold sees it. `chunk` and `rrweb` open a chunk, `interpreter` reads it event by
-event. `dom` and `tree_codec` hold the document, `windows` everything that outlives a chunk. The rules, each in a module
-of its own: `clicks`, `targets` and `selector` (what was pressed), `answers`, `background` and `mutation` (what may have
-answered), `pages`, `forms`, `console`, `network`.
+- `logic` is the stage as the generic fold sees it, `records` what it reads and writes; `chunk` and `rrweb` open a
+  chunk, `interpreter` reads it event by event.
+- The document: `dom` (the tree, `kept`: what of it), `mutation` (how it changes), `document` and `tree_codec` (as
+  bytes). `windows` holds everything that outlives a chunk, `packing` makes bytes of it, `texts` bounds what is sent.
+- The rules, each in a module of its own: `clicks`, `pointer`, `targets` and `selector` (what was pressed), `answers`,
+  `formers` and `background` (what may have answered), `pages`, `forms`, `console`, `network`.
 
 Floor 1: imports `schemas`, `stream_processors.logic` and codecs (orjson, isal, zstandard), no driver and no Faust.
+
+What a recording cannot show stays unknown here: native dialogs, `:focus-within` and other effects of CSS alone, closed
+shadow roots, canvases (rrweb records them on demand only), modifier keys. Clicks in a frame have the frame's own
+coordinates. A chunk that arrives after its successors is read alone; its document does not come back.
 """
 
 from stream_processors.digest.logic import build_logic
