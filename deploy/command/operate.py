@@ -82,13 +82,10 @@ def topics_command(
 
 def status(
     data: Data = None,
-    interval: Annotated[float, typer.Option(help="Seconds over which throughput is measured.", min=0.1, max=60)] = 5.0,
+    interval: Annotated[float, typer.Option(help="Seconds over which throughput is measured.", min=0.1, max=60)] = 2.0,
     as_json: Json = False,
 ) -> None:
-    """Show how each stage keeps up: lag, throughput, age of the oldest waiting record, dead letters, versions.
-
-    Measured from outside: digest and analyze tell Kafka their positions every few seconds, so theirs lag by as much.
-    """
+    """Show how each stage keeps up: lag, throughput, age of the oldest waiting record, dead letters, versions."""
     from deploy.command import reach
     from deploy.command.answer import print_json, print_table
     from deploy.command.status import gather_status, rows_for_people

@@ -14,6 +14,7 @@ from adapters.kafka_consumer import watermarks
 from adapters.migrations import status as migration_status
 from adapters.postgres import Connection, connect, read_queries
 from deploy.command.lag import Sample, StageReport, report, waiting_from
+from deploy.command.positions import fold_positions
 from schemas import topics
 from schemas.connections import DatabaseSettings, KafkaSettings, LogSettings
 from schemas.messages import FORMAT
@@ -28,7 +29,7 @@ MOST_LETTERS_COUNTED = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage and what it reads; sinks keep their positions in Postgres, the others in their group."""
+    """A stage and what it reads; sinks keep their positions in Postgres, the others in their changelog."""
 
     name: str
     topic: Topic
@@ -55,7 +56,10 @@ def gather_status(
         MigrationError: the database's history cannot be read.
     """
     admin = AdminClient({**kafka.librdkafka()})
-    consumer = Consumer(kafka.librdkafka() | {"group.id": f"{log.topic_prefix}status", "enable.auto.commit": False})
+    consumer = Consumer(
+        kafka.librdkafka()
+        | {"group.id": f"{log.topic_prefix}status", "enable.auto.commit": False, "enable.partition.eof": True}
+    )
     try:
         with connect(database, application_name="traceflow status") as connection:
             queries = read_queries("deploy.command", "status.sql")
@@ -105,7 +109,7 @@ class _Measure:
 
     def _sample(self, stage: Stage) -> Sample:
         name = stage.topic.full_name(self._prefix)
-        positions = self._sink_positions(stage, name) if stage.sink else self._group_positions(stage, name)
+        positions = self._sink_positions(stage, name) if stage.sink else self._stage_positions(stage, name)
         marks = {p: watermarks(self._consumer, name, p) for p in self._partitions[stage.topic.name]}
         return Sample(
             at_s=time.monotonic(),
@@ -117,6 +121,12 @@ class _Measure:
     def _sink_positions(self, stage: Stage, name: str) -> dict[int, int]:
         rows = self._connection.execute(self._queries["sink_positions"], {"topic": name})
         return {int(part): int(offset) for sink, part, offset in rows if sink == stage.sink}
+
+    def _stage_positions(self, stage: Stage, name: str) -> dict[int, int]:
+        partitions = self._partitions[stage.topic.name]
+        changelog = f"{self._prefix}{stage.name}_changelog"
+        told = fold_positions(self._consumer, changelog=changelog, partitions=partitions)
+        return self._group_positions(stage, name) | told
 
     def _group_positions(self, stage: Stage, name: str) -> dict[int, int]:
         group = self._prefix + stage.name

@@ -15,6 +15,7 @@ from confluent_kafka import Producer
 from deploy.command.application import run
 from schemas import topics as declared
 from schemas.messages import DeadLetter, dead_letter_headers
+from stream_processors.facts import PartitionRecord, partition_record_key
 
 Run = Callable[..., tuple[int, Any]]
 
@@ -165,6 +166,11 @@ def test_status_measures_every_stage_from_outside(command: Run, kafka: str, topi
     assert (stages["analyze"]["lag"], stages["analyze"]["dead_letters"]) == (5, 1)
     assert (stages["sink-events"]["lag"], stages["sink-events"]["dead_letters"]) == (2, 0)
     assert stages["digest"]["lag"] == 0
+    record = PartitionRecord(offset=3)
+    producer.produce(f"{topics}analyze_changelog", key=partition_record_key(3), value=record.pack(), partition=0)
+    producer.produce(f"{topics}analyze_changelog", key=partition_record_key(1), value=None, partition=0)
+    assert producer.flush(10) == 0
+    assert {s["stage"]: s["lag"] for s in command("status", "--interval", "0.1")[1]["stages"]}["analyze"] == 1
     assert stages["digest"]["oldest_unprocessed_s"] is None
     assert 0 <= stages["sink-events"]["oldest_unprocessed_s"] < 60
     assert found["dead_letters"] == {"kept": 1, "by_reason": {"engine_error": 1}}
@@ -203,4 +209,4 @@ def test_a_session_without_a_recording_is_told(capfd: pytest.CaptureFixture[str]
     assert run(["recordings", "export", "none"]) == 1
     out, err = capfd.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert "no recording of session none" in err
+    assert "session none has no recording" in err
