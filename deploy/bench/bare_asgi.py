@@ -3,6 +3,7 @@
 `python -m deploy.bench.bare_asgi PORT`, with the gateway's own producer and server, without key, validation or ids.
 """
 
+import gc
 import os
 import sys
 from typing import Any
@@ -46,6 +47,10 @@ def main(port: int) -> None:
     """Serve until a signal comes."""
     log = read_settings(LogSettings, os.environ)
     serve_admin(log, registry=CollectorRegistry(), ready=lambda: [])
+    # as the gateway does
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
+    sys.setswitchinterval(0.0005)
     app = BareApp(read_settings(KafkaSettings, os.environ, group="KAFKA"), topics.EVENTS.full_name(log.topic_prefix))
     uvicorn.run(app, port=port, loop="uvloop", http="httptools", lifespan="off", access_log=False, log_level="error")
 

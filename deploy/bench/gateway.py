@@ -7,9 +7,9 @@ import orjson
 from deploy.bench.batches import EVENTS_PER_BATCH, USER_AGENT, batch
 from deploy.bench.blast import blast
 from deploy.bench.cpu import cpu_seconds, process_tree
-from deploy.bench.lab import Lab
+from deploy.bench.lab import Lab, wait_for
 from deploy.bench.report import Line, Result, middle
-from deploy.runtime.ports import free_port
+from deploy.runtime.ports import free_port, is_free
 
 CONNECTIONS = 64
 SECONDS = 8.0
@@ -52,6 +52,7 @@ def _measure(lab: Lab, prefix: str, module: str) -> tuple[float, float]:
     with lab.process(
         arguments, prefix=prefix, partitions=PARTITIONS, cpu=SERVER_CORE, TRACEFLOW_GATEWAY_PORT=str(port)
     ) as worker:
+        wait_for(lambda: not is_free(port), what=f"{module} to listen", deadline_s=30)
         wire = _wire(lab.target.project_key, port)
         blast(port, wire, connections=CONNECTIONS, seconds=WARM_UP_S)
         before = cpu_seconds(process_tree(worker.pid))

@@ -14,9 +14,7 @@ from deploy.load.drive import Shape, send_load
 _PAUSE_S = 0.1
 _POLL_S = 0.002
 _DEADLINE_S = 30.0
-_IS_STORED = "SELECT EXISTS (SELECT FROM public.traceflow_events WHERE id = %s AND timestamp > now() - interval '1 h')"
-    "SELECT EXISTS (SELECT FROM public.traceflow_events WHERE id = %s AND \"timestamp\" > now() - interval '1 day')"
-)
+_IS_STORED = "SELECT EXISTS (SELECT FROM traceflow_events WHERE id = %s AND timestamp > now() - interval '1 h')"
 
 
 def probe_rows(target: Target, *, requests: int, background_rate: float) -> list[float]:
