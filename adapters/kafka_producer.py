@@ -128,7 +128,7 @@ class _Flight:
 
     def delivered(self, error: KafkaError | None, _message: Message) -> None:
         """Count one record; runs in the poll thread."""
-        if error is not None:
+        if error is not None and self.error is None:
             self.error = DeliveryFailed(error, error.str())
         self.acked += 1
         if self.acked == self.expected:

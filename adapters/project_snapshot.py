@@ -68,6 +68,7 @@ class ProjectSnapshot:
         self._confirmed_s = clock()
         self._connected = False
         self._lookup_lock = asyncio.Lock()
+        self._connection: AsyncConnection | None = None
         self._lookup_connection: AsyncConnection | None = None
         self._next_lookup_s = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -76,6 +77,11 @@ class ProjectSnapshot:
     def keys(self) -> int:
         """Count the keys in the snapshot."""
         return len(self._by_key)
+
+    @property
+    def remembered_unknown(self) -> int:
+        """Count the keys that are remembered as unknown; bounded by MAX_UNKNOWN."""
+        return len(self._unknown)
 
     @property
     def age_s(self) -> float:
@@ -94,7 +100,7 @@ class ProjectSnapshot:
             try:
                 # tells a server that is away from one that will never let us in
                 (await asyncio.to_thread(connect, self._database, application_name="traceflow-gateway-check")).close()
-                connection = await self._listen()
+                connection = self._connection = await self._listen()
                 break
             except psycopg.errors.UndefinedTable as error:
                 raise DatabaseRefused("the tables are missing: run `traceflow migrate`") from error
@@ -121,27 +127,28 @@ class ProjectSnapshot:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        if self._lookup_connection is not None:
-            await self._lookup_connection.close()
+        for connection in (self._connection, self._lookup_connection):
+            if connection is not None:
+                await connection.close()
 
     async def _follow(self, connection: AsyncConnection) -> None:
         """Reload at each notification and each poll; reconnect with backoff."""
         pause_s = _RECONNECT_S[0]
         while True:
             try:
-                async with connection:
-                    while True:
-                        await self._notified(connection)
-                        await self._load(connection)
-                        pause_s = _RECONNECT_S[0]
+                while True:
+                    await self._notified(connection)
+                    await self._load(connection)
+                    pause_s = _RECONNECT_S[0]
             except (psycopg.Error, OSError, TimeoutError) as error:
                 self._connected = False
                 logger.warning("projects_snapshot_stale: %s", _one_line(error))
+                await connection.close()
             while not self._connected:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, _RECONNECT_S[1])
-                with suppress(psycopg.Error, OSError, TimeoutError, DatabaseRefused):
-                    connection = await self._listen()
+                with suppress(psycopg.Error, OSError, TimeoutError):
+                    connection = self._connection = await self._listen()
 
     async def _listen(self) -> AsyncConnection:
         """Connect, listen, and load: in this order nothing that changes in between is missed."""
@@ -211,7 +218,7 @@ class ProjectSnapshot:
                     self._lookup_connection = await _open(self._database, "traceflow-gateway-lookup")
                 cursor = await self._lookup_connection.execute(self._queries["by_key"], {"key_hash": key_hash})
                 return await cursor.fetchone()
-        except (psycopg.Error, OSError, TimeoutError, DatabaseRefused) as error:
+        except (psycopg.Error, OSError, TimeoutError) as error:
             if self._lookup_connection is not None:
                 await self._lookup_connection.close()
             raise ProjectsUnavailable from error

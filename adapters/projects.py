@@ -6,7 +6,7 @@ Settings are versions that never change, because a session keeps the version of 
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -32,7 +32,7 @@ class NewProject:
     """A project just made; the key is shown this once."""
 
     id: str
-    key: str
+    key: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
