@@ -89,8 +89,8 @@ class Answers:
         self.recent.clear()
 
     def is_open(self, t: int) -> bool:
-        """Tell whether a change now is near a click."""
-        return t <= self.until
+        """Tell whether a change at this time is near a click."""
+        return self.since - BEFORE_DOWN_MS <= t <= self.until
 
     def is_apart(self, t: int) -> bool:
         """Tell whether nothing has come at this moment, so that a removal would be a lone one."""

@@ -77,7 +77,7 @@ class Interpreter:
             self._on_meta(t, data.get("href"))
         elif kind == rrweb.FULL_SNAPSHOT:
             self._on_snapshot(t, data.get("node"))
-        elif kind in (rrweb.DOM_CONTENT_LOADED, rrweb.LOAD):
+        elif kind == rrweb.DOM_CONTENT_LOADED:
             self._window.pages.has_loaded = True
         elif kind == rrweb.CUSTOM:
             self._on_custom(t, data.get("tag"), data.get("payload"))
@@ -93,9 +93,10 @@ class Interpreter:
         url = clean_url(href) if isinstance(href, str) else pages.url
         if not pages.url and self._window.next_seq == 1:
             self._note_opening(t)
-        pages.is_announced = pages.has_loaded or url != pages.url
+        pages.is_announced = pages.has_loaded or not is_same_page(url, pages.url)
         if pages.is_announced:
             self._show_page(t, url, is_load=True)
+        pages.url = url
 
     def _show_page(self, t: int, url: str, *, is_load: bool) -> None:
         window, pages = self._window, self._window.pages

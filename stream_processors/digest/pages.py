@@ -1,10 +1,11 @@
 """Pages of a window: loads, routes of a single-page application, and how they are left.
 
 rrweb writes Meta (the address) before every full snapshot. A full snapshot starts a page, or is a checkout: the same
-page again, taken now and then so that a player can begin there. It is a checkout if the address is the same, no load
-was recorded in between, and the node ids go on: a recorder that has just started numbers nodes from 1 without holes,
-while a page that lived has lost some. A page that has not changed since it came looks alike after a reload: that counts
-as an answer (the user may have seen it load), not as a page view.
+page again, taken now and then so that a player can begin there. It is a checkout if the address is the same, no
+DOMContentLoaded was recorded in between (a Load may follow the snapshot of its own page), and the node ids go on: a
+recorder that has just started numbers nodes from 1 without holes, while a page that lived has lost some. A page that
+has not changed since it came looks alike after a reload: that counts as an answer (the user may have seen it load), not
+as a page view.
 
 A route change without a load is known from custom events with an `href` (posthog-js: `$pageview`, `$url_changed`), and
 so is a window that was hidden ("window hidden").

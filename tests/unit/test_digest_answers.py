@@ -383,6 +383,12 @@ def test_a_request_of_a_script_is_a_change_when_it_begins() -> None:
     ]
 
 
+def test_a_request_that_began_long_before_the_click_does_not_stand_for_the_one_that_it_made() -> None:
+    slow = request(500)
+    slow["timestamp"] = T0 + 1_095
+    assert [c.t - T0 for c in sent(*CLICK, slow, request(1_100))] == [1_100]
+
+
 @pytest.mark.parametrize("kind", ["img", "script", "navigation", None, ["fetch"]])
 def test_a_request_of_the_browser_is_none(kind: Any) -> None:
     assert sent(*CLICK, request(1_100, initiatorType=kind)) == []

@@ -91,6 +91,19 @@ def test_a_checkout_of_a_page_that_has_changed_says_nothing() -> None:
     ]
 
 
+def test_a_load_that_follows_the_snapshot_of_its_page_announces_no_other() -> None:
+    events = [event(0, 0, {}), *page(BUTTON), event(1, 300, {}), mutation(500, adds=[(6, None, el(9, "p"))])]
+    again = [meta(1_500), snapshot(1_501, document(BUTTON, el(9, "p")))]
+    assert [s.t - T0 for s in of_kind(read([*events, *again]), PageView)] == [0]
+
+
+def test_a_checkout_whose_address_has_a_fragment_that_the_route_had_not_is_no_other_page() -> None:
+    route = event(5, 400, {"tag": "$url_changed", "payload": {"href": OTHER}})
+    events = [*page(BUTTON), route, mutation(500, adds=[(6, None, el(9, "p"))])]
+    again = [meta(1_500, OTHER + "#top"), snapshot(1_501, document(BUTTON, el(9, "p")))]
+    assert [s.t - T0 for s in of_kind(read([*events, *again]), PageView)] == [0, 400]
+
+
 def test_a_checkout_of_a_page_that_lost_nodes_says_nothing() -> None:
     events = [*page(BUTTON, el(9, "p")), mutation(500, removes=[(6, 7)]), *press(1_000, 9)]
     lagging = document(el(9, "p"), el(12, "i"))
