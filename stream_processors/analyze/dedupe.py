@@ -8,14 +8,17 @@ from a repetition, so it is stored but not judged (`stream_processors.analyze.st
 With 1,000 hashes the chance of taking a new event for an old one is 1 in 4 million.
 """
 
+import struct
 import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 LATENESS_MS = 600_000
 
 MAX_GENERATION = 400
-"""Hashes in a generation, 11 bytes each: 200 clicks within ten minutes, each by its id and by its place."""
+"""Hashes in a generation, 5 bytes each once packed: 400 clicks within ten minutes."""
 
 
 @dataclass(slots=True)
@@ -42,3 +45,21 @@ class Seen:
         self.present += hashes
         self._known.update(hashes)
         return False
+
+    def pack(self) -> list[Any]:
+        """Return the memory as plain JSON values."""
+        return [self.since, _packed(self.present), _packed(self.past)]
+
+    @classmethod
+    def unpack(cls, since: int, present: str, past: str) -> "Seen":
+        """Make the memory from what `pack` returned."""
+        return cls(since, _unpacked(present), _unpacked(past))
+
+
+def _packed(hashes: list[int]) -> str:
+    return b64encode(struct.pack(f"<{len(hashes)}I", *hashes)).decode()
+
+
+def _unpacked(text: str) -> list[int]:
+    data = b64decode(text)
+    return list(struct.unpack(f"<{len(data) // 4}I", data))

@@ -84,7 +84,13 @@ def _observe(event: Event) -> Observation | None:
         return Observation(t, signals, (), timed)
     if not timed:
         return Observation(t, signals, (event["id"],), timed)
-    return Observation(t, signals, (event["id"], f"{kind}|{t}|{place_of(event)}"), timed)
+    place = f"{kind}|{t}|{place_of(event)}"
+    return Observation(t, signals, (place,) if _is_derived(event["id"]) else (event["id"], place), timed)
+
+
+def _is_derived(event_id: str) -> bool:
+    """Return whether the gateway made the id from the event (UUIDv8): then it says no more than time and place do."""
+    return event_id[14:15] == "8"
 
 
 def observe_digest(digest: dict[str, Any]) -> list[Observation]:

@@ -19,8 +19,9 @@ from typing import Any, Final
 
 from schemas.signals import Element
 
-KEEP_MS = 60_000
-"""Most recorders flush within seconds, the slowest each minute: a click still finds what other sources told before."""
+KEEP_MS = 30_000
+"""Recorders flush within 10 s: a click still finds what other sources told before. A slower one loses findings where
+structured events come too, for its clicks are then unknown."""
 
 LOOK_BACK_MS = 2_000
 """How far before a click anything matters to it: a long press, or the click before it in a burst."""
@@ -88,6 +89,14 @@ class Flag:
     ERRED: Final = 128
 
 
+class Alone:
+    """Whether an error came although nobody had clicked."""
+
+    UNKNOWN: Final = 0
+    YES: Final = 1
+    NO: Final = 2
+
+
 Row = list[Any]
 """A click: t, x, y, window, node, flags, lead, due, details. `lead` is how long before `t` the pointer went down, -1 if
 unknown; once the click is settled, `due` is 0 and the details (the element's six fields and its page) are gone."""
@@ -114,9 +123,9 @@ class ClickMemory:
     """t, what, window, node; the node only where it matters, else 0: the node of DOWN and FOCUS, of EFFECT and UNDONE a
     number that stands for node and place."""
     errors: list[list[Any]] = field(default_factory=list)
-    """t, fingerprint, due, message."""
+    """t, fingerprint, message, whether it came alone."""
     idle: dict[str, int] = field(default_factory=dict)
-    """How often errors of a fingerprint came although nobody had clicked."""
+    """How often errors of a fingerprint came alone, of those that are forgotten."""
 
     def window(self, name: str) -> int:
         """Return the index of a window's name."""
@@ -149,21 +158,13 @@ class ClickMemory:
         return at < len(self.marks) and self.marks[at] == row
 
     def open_dues(self) -> list[int]:
-        """Return when each click and error that has not been judged is due."""
-        return [row[_DUE] for row in self.clicks if row[_DUE]] + [row[2] for row in self.errors if row[2]]
+        """Return when each click that has not been judged is due."""
+        return [row[_DUE] for row in self.clicks if row[_DUE]]
 
     def open_clicks(self, reach_ms: int) -> Sequence[Row]:
-        """Return the clicks that have not been judged, and those before that are linked to them.
-
-        Linked are clicks at most `reach_ms` before an open click or error, and further back in steps of `reach_ms`.
-        """
-        opened = [next((row[_T] for row in self.clicks if row[_DUE]), None)]
-        opened.append(next((error[0] for error in self.errors if error[2]), None))
-        first = min((t for t in opened if t is not None), default=None)
-        if first is None:
-            return ()
+        """Return the clicks that have not been judged, and those before in steps of at most `reach_ms`."""
         rows = self.clicks
-        start = bisect_left(rows, [first - reach_ms])
+        start = next((at for at, row in enumerate(rows) if row[_DUE]), len(rows))
         while 0 < start < len(rows) and rows[start][_T] - rows[start - 1][_T] <= reach_ms:
             start -= 1
         return rows[start:]
@@ -171,8 +172,17 @@ class ClickMemory:
     def add_error(self, row: list[Any]) -> None:
         """Take an error in."""
         _insert(self.errors, row)
-        if len(self.errors) > MAX_ERRORS:
-            self.errors.pop(0)
+        while len(self.errors) > MAX_ERRORS:
+            self._forget_error(self.errors.pop(0))
+
+    def idle_errors(self, fingerprint: str) -> int:
+        """Return how often an error came although nobody had clicked."""
+        here = [error for error in self.errors if error[1] == fingerprint and error[3] == Alone.YES]
+        return self.idle.get(fingerprint, 0) + len(here)
+
+    def _forget_error(self, error: list[Any]) -> None:
+        if error[3] == Alone.YES and (error[1] in self.idle or len(self.idle) < MAX_IDLE):
+            self.idle[error[1]] = self.idle.get(error[1], 0) + 1
 
     def prune(self) -> None:
         """Forget what lies too far back for any click that is open or may still come."""
@@ -181,11 +191,13 @@ class ClickMemory:
         still_open = next((row[_T] for row in self.clicks if not row[_FLAGS] & Flag.SETTLED), None)
         if still_open is not None:
             floor = min(floor, still_open - LOOK_BACK_MS)
-        for rows in (self.clicks, self.marks, self.errors):
+        for rows in (self.clicks, self.marks):
             gone = bisect_left(rows, [floor])
-            if gone and rows is not self.errors:
+            if gone:
                 self._forget(rows[gone - 1][_T])
             del rows[:gone]
+        while self.errors and self.errors[0][0] < floor:
+            self._forget_error(self.errors.pop(0))
         self._prune_pages()
 
     def _prune_pages(self) -> None:

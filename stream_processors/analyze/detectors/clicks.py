@@ -25,7 +25,7 @@ from schemas.signals import (
     ScriptError,
 )
 from stream_processors.analyze.detectors import dead_click, error_click, rage_click
-from stream_processors.analyze.detectors.click_memory import MAX_IDLE, ClickMemory, Flag, KnownClick, What, known_clicks
+from stream_processors.analyze.detectors.click_memory import Alone, ClickMemory, Flag, KnownClick, What, known_clicks
 from stream_processors.analyze.detectors.dead_click import DeadClickConfig
 from stream_processors.analyze.detectors.detector import FOREVER, Handler
 from stream_processors.analyze.detectors.error_click import ErrorClickConfig
@@ -127,39 +127,38 @@ class ClickDetectors:
         return any(-error_click.EARLY_MS <= error[0] - click.t <= self.error.window_ms for error in memory.errors)
 
     def _on_error(self, memory: ClickMemory, error: ScriptError, due: int) -> Sequence[Verdict]:
-        memory.add_error([error.t, fingerprint(error.message), due, error.message[:MAX_ERROR_MESSAGE]])
-        near = memory.clicks_between(error.t - self.error.window_ms, error.t + error_click.EARLY_MS)
-        _wake(memory, due if near else due + LAZY_MS)
+        message = error.message[:MAX_ERROR_MESSAGE]
+        memory.add_error([error.t, fingerprint(error.message), message, Alone.UNKNOWN])
+        if memory.clicks_between(error.t - self.error.window_ms, error.t + error_click.EARLY_MS):
+            _wake(memory, due)
         return ()
 
     def on_time(self, memory: ClickMemory, moment: int) -> Sequence[Verdict]:
-        """Judge the bursts that are over."""
+        """Judge the bursts that are over, in order of time: what comes before within reach is judged before."""
         found: list[Verdict] = []
-        clicks = known_clicks(memory.open_clicks(self._reach_ms()))
-        errors = self._own_errors(memory, clicks, moment)
+        reach = max(self.rage.max_gap_ms, self.dead.repeat_ms, error_click.REPEAT_MS)
+        clicks = known_clicks(memory.clicks if memory.errors else memory.open_clicks(reach))
+        errors = self._own_errors(memory, clicks)
+        blocked_until = 0
         for start, end in rage_click.bursts(clicks, self.rage):
-            if all(clicks[at].due <= moment for at in range(start, end)):
+            if clicks[start].t > blocked_until and all(clicks[at].due <= moment for at in range(start, end)):
                 found += self._judge(clicks, start, end, memory, errors)
+            else:
+                blocked_until = clicks[end - 1].t + reach
         memory.prune()
-        memory.wake = 0
-        for due in memory.open_dues():
-            _wake(memory, max(due, moment + 1))
+        memory.wake = min((due for due in memory.open_dues() if due > moment), default=0)
         return found
 
-    def _reach_ms(self) -> int:
-        return max(self.rage.max_gap_ms, self.dead.repeat_ms, self.error.window_ms) + error_click.EARLY_MS
-
-    def _own_errors(self, memory: ClickMemory, clicks: Sequence[KnownClick], moment: int) -> dict[int, list[list[Any]]]:
-        """Return the errors of each click by its time; count those that are due and belong to none."""
+    def _own_errors(self, memory: ClickMemory, clicks: Sequence[KnownClick]) -> dict[int, list[list[Any]]]:
+        """Return the errors of each click by its time, and note of each error whether it has a click."""
         own: dict[int, list[list[Any]]] = {}
         for error in memory.errors:
             click = error_click.owner(error[0], clicks, self.error)
             if click is not None:
                 own.setdefault(click.t, []).append(error)
-            elif 0 < error[2] <= moment and (error[1] in memory.idle or len(memory.idle) < MAX_IDLE):
-                memory.idle[error[1]] = memory.idle.get(error[1], 0) + 1
-            if error[2] <= moment:
-                error[2] = 0
+                error[3] = Alone.NO
+            elif error[3] == Alone.UNKNOWN:
+                error[3] = Alone.YES
         return own
 
     def _judge(

@@ -2,11 +2,11 @@
 
 A detector is a frozen object that many sessions share; its memory is a plain record that travels in the session's
 state. It judges on event time and settles on log time: a signal is judged when the log has passed its `due`, so that
-what belongs to it has had the time to arrive, and the verdicts depend on the set of signals known by then, not on the
-order in which they came.
+what belongs to it has had the time to arrive, and no sooner than what happened before it. So the verdicts depend on the
+set of signals known by then, not on the order in which they came.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from stream_processors.analyze.detectors.verdict import Verdict
@@ -39,3 +39,15 @@ class Detector(Protocol[M]):
 
     def wake_at(self, memory: M) -> int:
         """Return the log time at which `on_time` may have something to say; 0 for never."""
+
+
+def in_turn(rows: Iterable[list[Any]], due: int) -> Iterator[tuple[list[Any], int]]:
+    """Yield rows, which are in order of event time, with the log time at which each may be judged.
+
+    That is when it is due and so is all that happened before it: what comes first is judged first, whatever came first
+    in the log. `due` is where a row holds its own due time.
+    """
+    latest = 0
+    for row in rows:
+        latest = max(latest, row[due])
+        yield row, latest

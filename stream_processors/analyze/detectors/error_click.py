@@ -45,10 +45,10 @@ def judge(
     """Judge a click by the errors that belong to it, in order of time."""
     if not config.enabled:
         return None
-    own = [error for error in errors if memory.idle.get(error[1], 0) < IDLE_TIMES]
+    own = [error for error in errors if memory.idle_errors(error[1]) < IDLE_TIMES]
     if not own:
         return None
-    t, fingerprint, _, message = own[0]
+    t, fingerprint, message, _ = own[0]
     return Verdict(
         kind=FindingKind.ERROR_CLICK,
         t=click.t,

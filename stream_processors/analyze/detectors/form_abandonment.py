@@ -8,13 +8,14 @@ page view; its time is the last touch.
 Fields outside of a form are no form: who makes the signals names the form.
 """
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from schemas.signals import Element, FormSubmit, FormTouch, Leave, PageView
-from stream_processors.analyze.detectors.detector import FOREVER, Handler
+from stream_processors.analyze.detectors.detector import FOREVER, Handler, in_turn
 from stream_processors.analyze.detectors.thresholds import switch, whole
 from stream_processors.analyze.detectors.verdict import FindingKind, Severity, Verdict
 
@@ -28,7 +29,12 @@ MAX_FIELDS = 30
 """Names of fields remembered of a form."""
 
 MAX_LEAVES = 8
-"""Leaves that have not been judged, or that left no touched form."""
+KEEP_MS = 30_000
+"""Leaves that wait for a touch that comes late: so many, within so much event time."""
+
+
+_DUE = 2
+"""Where a leave holds its due time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +50,11 @@ class FormMemory:
     """Forms that were touched, submits, and the moments at which pages were left."""
 
     forms: list[list[Any]] = field(default_factory=list)
-    """window, form, page_url, its path, first touch, last touch, names of fields."""
+    """window, form, page_url, its path (hashed), first touch, last touch, names of fields."""
     submits: list[list[Any]] = field(default_factory=list)
     """t, window, form."""
     leaves: list[list[Any]] = field(default_factory=list)
-    """t, window, due, path of the page that came (empty for a leave event)."""
+    """t, window, due, path of the page that came (hashed; 0 for a leave event)."""
     left: dict[str, int] = field(default_factory=dict)
     """When a touched form was last left, by window: a touch from before is too late."""
     wake: int = 0
@@ -71,8 +77,10 @@ class FormAbandonmentDetector:
     def on_time(self, memory: FormMemory, moment: int) -> Sequence[Verdict]:
         """Judge the forms whose page was left."""
         found: list[Verdict] = []
-        for leave in memory.leaves:
-            if leave[2] > moment:
+        waiting = []
+        for leave, due in in_turn(memory.leaves, _DUE):
+            if due > moment:
+                waiting.append(leave)
                 continue
             for form in [form for form in memory.forms if _leaves(form, leave)]:
                 found += self._judge(memory, form, leave[0])
@@ -80,7 +88,7 @@ class FormAbandonmentDetector:
                 memory.forms.remove(form)
                 if form[5] > leave[0]:
                     memory.forms.append([*form[:4], form[5], form[5], form[6]])
-        memory.leaves = [leave for leave in memory.leaves if leave[2] > moment]
+        memory.leaves = waiting
         while len(memory.left) > MAX_FORMS:
             del memory.left[next(iter(memory.left))]
         _set_wake(memory)
@@ -144,7 +152,7 @@ def _on_submit(memory: FormMemory, submit: FormSubmit, _due: int) -> Sequence[Ve
 
 def _on_leave(memory: FormMemory, leave: Leave, due: int) -> Sequence[Verdict]:
     if not leave.hidden:
-        _leave(memory, leave.t, leave.window, due, "")
+        _leave(memory, leave.t, leave.window, due, 0)
     return ()
 
 
@@ -153,18 +161,18 @@ def _on_page_view(memory: FormMemory, view: PageView, due: int) -> Sequence[Verd
     return ()
 
 
-def _leave(memory: FormMemory, t: int, window: str, due: int, path: str) -> None:
+def _leave(memory: FormMemory, t: int, window: str, due: int, path: int) -> None:
     memory.leaves.append([t, window, due, path])
     memory.leaves.sort()
-    del memory.leaves[:-MAX_LEAVES]
+    floor = memory.leaves[-1][0] - KEEP_MS
+    memory.leaves = [leave for leave in memory.leaves[-MAX_LEAVES:] if leave[0] > floor or memory.forms]
     if memory.forms:
         _set_wake(memory)
 
 
 def _set_wake(memory: FormMemory) -> None:
-    memory.wake = min(
-        (leave[2] for leave in memory.leaves if any(_leaves(form, leave) for form in memory.forms)), default=0
-    )
+    leaving = (due for leave, due in in_turn(memory.leaves, _DUE) if any(_leaves(form, leave) for form in memory.forms))
+    memory.wake = next(leaving, 0)
 
 
 def _leaves(form: list[Any], leave: list[Any]) -> bool:
@@ -177,10 +185,11 @@ def _same(window: str, other: str) -> bool:
     return window == other or not window or not other
 
 
-def _path(url: str) -> str:
-    """Return what tells pages apart: host and path."""
+def _path(url: str) -> int:
+    """Return a number that tells pages apart by host and path; never 0."""
     try:
         parts = urlsplit(url)
+        page = parts.netloc + (parts.path or "/")
     except ValueError:
-        return url
-    return parts.netloc + (parts.path or "/")
+        page = url
+    return zlib.crc32(page.encode("utf-8", "replace")) or 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.signals import PageView
-from stream_processors.analyze.detectors.detector import FOREVER, Handler
+from stream_processors.analyze.detectors.detector import FOREVER, Handler, in_turn
 from stream_processors.analyze.detectors.thresholds import switch, whole
 from stream_processors.analyze.detectors.verdict import FindingKind, Severity, Verdict
 
@@ -23,6 +23,9 @@ TOLD_TWICE_MS = 2000
 """An SDK and a recording tell of the same return within so much time."""
 
 MAX_REPORTED = 16
+
+_DUE = 3
+"""Where a view holds its due time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,27 +67,27 @@ class QuickBackDetector:
         return ()
 
     def _set_wake(self, memory: QuickBackMemory) -> None:
-        memory.wake = min((view[3] for view, _ in self._returns(memory) if view[3]), default=0)
+        memory.wake = next((due for view, _, due in self._returns(memory) if view[_DUE]), 0)
 
-    def _returns(self, memory: QuickBackMemory) -> Iterator[tuple[list[Any], list[Any]]]:
-        """Yield each view that is a quick return, with the view that it returns from."""
+    def _returns(self, memory: QuickBackMemory) -> Iterator[tuple[list[Any], list[Any], int]]:
+        """Yield each view that is a quick return, the view that it returns from, and when to judge it."""
         rows: dict[str, list[list[Any]]] = {}
-        for view in memory.views:
+        for view, due in in_turn(memory.views, _DUE):
             seen = rows.setdefault(view[1], [])
             if seen and seen[-1][2] == view[2]:
                 continue
             if len(seen) >= 2 and seen[-2][2] == view[2] and view[0] - seen[-1][0] <= self.config.max_stay_ms:
-                yield view, seen[-1]
+                yield view, seen[-1], due
             seen.append(view)
 
     def on_time(self, memory: QuickBackMemory, moment: int) -> Sequence[Verdict]:
         """Report the returns that are due."""
         found: list[Verdict] = []
-        for view, left in self._returns(memory):
-            t, _, url, due = view
-            if not 0 < due <= moment:
+        for view, left, due in self._returns(memory):
+            t, _, url, own_due = view
+            if due > moment or not own_due:
                 continue
-            view[3] = 0
+            view[_DUE] = 0
             if any(abs(t - other) <= TOLD_TWICE_MS for other in memory.reported):
                 continue
             memory.reported.append(t)

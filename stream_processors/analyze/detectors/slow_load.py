@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.signals import PageView, WebVital
-from stream_processors.analyze.detectors.detector import FOREVER, Handler
+from stream_processors.analyze.detectors.detector import FOREVER, Handler, in_turn
 from stream_processors.analyze.detectors.thresholds import number, switch
 from stream_processors.analyze.detectors.verdict import FindingKind, Severity, Verdict
 
@@ -20,13 +20,17 @@ EARLY_VITAL_MS = 500
 VERY_SLOW = 2.0
 """From so many times the threshold on, severity is high."""
 
-MAX_VIEWS = 32
+MAX_VIEWS = 8
 """Page views by which a vital finds its own; vitals come within seconds of it, or when it is left."""
 
 MAX_PENDING = 16
 """Slow vitals that wait; there are five vitals a view."""
 
 MAX_REPORTED = 64
+
+
+_DUE = 4
+"""Where a waiting vital holds its due time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +89,12 @@ class SlowLoadDetector:
     def on_time(self, memory: SlowLoadMemory, moment: int) -> Sequence[Verdict]:
         """Report the first slow vital of each name and page view."""
         found: list[Verdict] = []
-        for t, name, value, page_url, due in memory.pending:
+        waiting = []
+        for row, due in in_turn(memory.pending, _DUE):
             if due > moment:
+                waiting.append(row)
                 continue
+            t, name, value, page_url, _ = row
             view = max((v for v in memory.views if v <= t + EARLY_VITAL_MS), default=0)
             trigger = f"{name}/{view}" if view else f"{name}/page {zlib.crc32(page_url.encode('utf-8', 'replace')):08x}"
             if trigger in memory.reported:
@@ -105,7 +112,7 @@ class SlowLoadDetector:
                     evidence={"vital": name, "value": value, "poor_above": poor},
                 )
             )
-        memory.pending = [row for row in memory.pending if row[4] > moment]
+        memory.pending = waiting
         return found
 
     def on_end(self, memory: SlowLoadMemory) -> Sequence[Verdict]:
@@ -114,7 +121,7 @@ class SlowLoadDetector:
 
     def wake_at(self, memory: SlowLoadMemory) -> int:
         """Return when the first slow vital is due."""
-        return min((row[4] for row in memory.pending), default=0)
+        return memory.pending[0][_DUE] if memory.pending else 0
 
 
 def _on_page_view(memory: SlowLoadMemory, view: PageView, _due: int) -> Sequence[Verdict]:
