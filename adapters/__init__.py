@@ -1,7 +1,11 @@
 """Drivers that several services share, one a module: what only one service needs lives in that service.
 
-- `kafka_producer`: the producer's configuration and a producer whose acknowledgements can be awaited.
-- `projects`: the snapshot of projects by key, and how a project is made and changed.
+- `kafka_producer`: the producer's configuration, and a producer whose acknowledgements can be awaited;
+  `kafka_consumer`, `kafka_admin`: reading with positions of our own, topics made and checked.
+- `dead_letters`, `dead_letter_reader`: parking what cannot be processed, and looking at it.
+- `postgres`, `migrations`: connections, named queries, the schema brought up to date.
+- `projects`, `project_snapshot`: projects, keys and settings, and what the gateway holds of them in memory.
+- `logs`, `metrics_server`: one log shape, and the admin port.
 
-Floor 2: a module imports `schemas` and its one driver, never a service.
+Floor 2: a module imports `schemas`, its one driver, and other adapters; never a service.
 """

@@ -202,6 +202,11 @@ class AckingProducer:
         )
 
     @property
+    def alive(self) -> bool:
+        """Tell whether the poll thread runs; without it nothing is ever acknowledged."""
+        return self._thread.is_alive()
+
+    @property
     def queued_bytes(self) -> int:
         """Bytes of values that wait for their acknowledgement."""
         return self._queued_bytes

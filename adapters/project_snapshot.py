@@ -74,6 +74,13 @@ class ProjectSnapshot:
         self._task: asyncio.Task[None] | None = None
 
     @property
+    def following(self) -> "asyncio.Task[None]":
+        """The task that keeps the snapshot current; it ends by a bug alone."""
+        if self._task is None:
+            raise RuntimeError("not started")
+        return self._task
+
+    @property
     def keys(self) -> int:
         """Count the keys in the snapshot."""
         return len(self._by_key)

@@ -133,7 +133,7 @@ async def run(environment: Environment) -> None:
         stack.callback(watching.cancel)
         tune_interpreter()
         log.info("listening", host=settings.host, port=listener.getsockname()[1])
-        await serve_until_stopped(server, listener, observe, settings)
+        await serve_until_stopped(server, listener, observe, settings, vital=(watching, projects.following))
         left = [await lane.producer.drain(timeout_s=settings.kafka_timeout_s + 1) for lane in both]
     log.info("stopped", unacknowledged_requests=sum(left))
 
@@ -181,6 +181,9 @@ def main(environ: Mapping[str, str]) -> int:
         return EXIT_CANNOT_START
     except TimeoutError as error:
         log.error("cannot_start", reason=str(error))
+        return EXIT_TRY_AGAIN
+    except Exception as error:
+        log.error("failed", exc_info=error)
         return EXIT_TRY_AGAIN
     return 0
 

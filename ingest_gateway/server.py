@@ -132,7 +132,7 @@ def tune_interpreter() -> None:
 
 
 class Watch:
-    """Once a second: gauges, and whether a broker answers while the gate is closed."""
+    """Once a second: gauges, whether a broker answers while the gate is closed, whether the poll threads live."""
 
     def __init__(
         self,
@@ -150,8 +150,14 @@ class Watch:
         self._metrics = metrics
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Look until cancelled.
+
+        Raises:
+            RuntimeError: a poll thread ended; nothing would be acknowledged any more.
+        """
         while True:
+            if dead := [lane.name for lane in self._lanes if not lane.producer.alive]:
+                raise RuntimeError(f"the poll thread of {', '.join(dead)} has ended")
             self._gauge()
             await asyncio.gather(*(self._ask(lane) for lane in self._lanes if lane.gate.closed))
             await asyncio.sleep(_WATCH_INTERVAL_S)
@@ -174,9 +180,14 @@ class Watch:
 
 
 async def serve_until_stopped(
-    server: QuietServer, listener: socket.socket, observe: Observe, settings: GatewaySettings
+    server: QuietServer,
+    listener: socket.socket,
+    observe: Observe,
+    settings: GatewaySettings,
+    *,
+    vital: Sequence["asyncio.Task[None]"],
 ) -> None:
-    """Serve until a signal, then take steps 1 and 2 of stopping."""
+    """Serve until a signal or the end of a vital task, then take steps 1 and 2 of stopping."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -190,7 +201,7 @@ async def serve_until_stopped(
         loop.add_signal_handler(number, on_signal)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
     stopping = asyncio.create_task(stop.wait(), name="stop")
-    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((serving, stopping, *vital), return_when=asyncio.FIRST_COMPLETED)
     if not serving.done():
         log.info("stopping", connections=len(server.server_state.connections))
         observe.stopping = True
@@ -198,3 +209,7 @@ async def serve_until_stopped(
         server.should_exit = True
     stopping.cancel()
     await serving
+    for task in vital:
+        if task.done():
+            # it ends by its exception alone
+            task.result()

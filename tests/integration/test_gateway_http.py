@@ -367,6 +367,12 @@ def test_a_refused_upload_is_cut_off_and_its_client_still_sees_why(
         refused = running.request("POST", "/v1/events", b"x" * 900_000, {"X-TraceFlow-Key": "tfk_unknown"})
         assert (refused.status, refused.body["error"]) == (401, "key_unknown")
 
+        kept = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
+        for _ in range(3):
+            kept.request("POST", "/v1/events", b"x" * 900_000, {"X-TraceFlow-Key": "tfk_unknown"})
+            assert read_answer(kept.getresponse()).status == 401
+        kept.close()
+
         head = (
             b"POST /v1/events HTTP/1.1\r\nHost: a\r\nX-TraceFlow-Key: tfk_unknown\r\nContent-Length: 100000000\r\n\r\n"
         )
@@ -383,6 +389,22 @@ def _is_reset(connection: socket.socket) -> bool:
     except OSError:
         return True
     return False
+
+
+def test_pipelined_requests_are_answered_in_their_order(kafka: str, topics: str, database: str, tmp_path: Path) -> None:
+    with administer(database) as connection:
+        project = create_project(connection, name="p")
+    body = json.dumps({"session_id": "s", "events": [GOOD]}).encode()
+    head = f"POST /v1/events?key={project.key} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with gateway(kafka=kafka, database=database, prefix=topics, directory=tmp_path) as running:
+        with running.socket() as client:
+            client.sendall(head + body + b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" + head[:20])
+            time.sleep(0.1)
+            client.sendall(head[20:] + body)
+            seen = b""
+            while seen.count(b"HTTP/1.1 ") < 3:
+                seen += client.recv(10_000)
+        assert re.findall(rb"HTTP/1.1 (\d+)", seen) == [b"202", b"200", b"202"]
 
 
 def test_half_a_chunk_is_never_stored(kafka: str, topics: str, database: str, tmp_path: Path) -> None:

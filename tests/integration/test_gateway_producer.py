@@ -115,6 +115,8 @@ def test_what_is_on_its_way_is_waited_for_at_the_end(kafka: str, topics: str) ->
             assert await producer.drain(timeout_s=20) == 0
             assert sent.done()
             assert await producer.drain(timeout_s=0) == 0
+            assert producer.alive
+        assert not producer.alive
 
     asyncio.run(main())
 
