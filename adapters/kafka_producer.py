@@ -170,9 +170,12 @@ class AckingProducer:
     def send(self, records: Sequence[Record]) -> asyncio.Future[None]:
         """Hand records over; the future is done when the broker has all of them, and fails with DeliveryFailed.
 
-        Nothing blocks: a full queue fails the future at once.
+        Nothing blocks: a full queue fails the future at once. No records are acknowledged at once.
         """
         future: asyncio.Future[None] = self._loop.create_future()
+        if not records:
+            future.set_result(None)
+            return future
         size = sum(len(record.value) for record in records)
         flight = _Flight(future=future, records=len(records), size=size, started=self._clock(), land=self._on_land)
         self._flights.append(flight)

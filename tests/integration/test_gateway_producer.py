@@ -44,6 +44,15 @@ def test_one_future_answers_for_all_records_of_a_request(kafka: str, topics: str
     assert len(read_topic(kafka, f"{topics}events")) == 321
 
 
+def test_no_records_are_acknowledged_at_once() -> None:
+    async def main() -> None:
+        async with producing(f"127.0.0.1:{free_port()}") as producer:
+            assert producer.send([]).done()
+            assert producer.health() == ProducerHealth(0.0, 0.0, False)
+
+    asyncio.run(main())
+
+
 def test_a_full_queue_fails_the_request_at_once_and_forgets_nothing_that_is_on_its_way() -> None:
     async def main() -> None:
         async with producing(f"127.0.0.1:{free_port()}", queue_buffering_max_messages=10) as producer:
