@@ -48,7 +48,8 @@ def test_no_records_are_acknowledged_at_once() -> None:
     async def main() -> None:
         async with producing(f"127.0.0.1:{free_port()}") as producer:
             assert producer.send([]).done()
-            assert producer.health() == ProducerHealth(0.0, 0.0, False)
+            health = producer.health()
+            assert (health.queue_fill, health.oldest_unacked_s) == (0, 0)
 
     asyncio.run(main())
 
