@@ -30,6 +30,9 @@ from schemas.reasons import Reason
 
 _USER_AGENT_LIMIT = 512
 
+# Kafka is well and will never take this record: a bug of ours, which must not close the gate for others
+_OURS = frozenset(("MSG_SIZE_TOO_LARGE", "INVALID_RECORD", "_INVALID_ARG"))
+
 
 class Projects(Protocol):
     """Where a key's project is found."""
@@ -147,13 +150,16 @@ class RequestFlow:
 
         Raises:
             Refusal: `kafka_unavailable` if it did not take them in time; some may be stored all the same.
+            DeliveryFailed: it never will, and that is our fault.
         """
         started_s = time.monotonic()
         try:
             await sent
         except DeliveryFailed as error:
-            lane.gate.on_failure(now_s=time.monotonic())
             self.metrics.delivery_failures.labels(lane.name, error.code).inc()
+            if error.code in _OURS:
+                raise
+            lane.gate.on_failure(now_s=time.monotonic())
             raise Refusal(Reason.KAFKA_UNAVAILABLE) from error
         lane.gate.on_ack()
         lane.ack_seconds.observe(time.monotonic() - started_s)

@@ -1,0 +1,134 @@
+"""The steps that both routes take, on fakes of producer and projects."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError
+
+from adapters.kafka_producer import DeliveryFailed
+from adapters.project_snapshot import ProjectsUnavailable, UnknownKey
+from ingest_gateway.backpressure import Backpressure, BackpressureLimits
+from ingest_gateway.client_address import ProxyTrust
+from ingest_gateway.held_bodies import HeldBodies
+from ingest_gateway.metrics import GatewayMetrics
+from ingest_gateway.refusal import Refusal
+from ingest_gateway.request import GatewayRequest
+from ingest_gateway.request_flow import Admitted, Dropped, Lane, RequestFlow
+from schemas.projects import Project, ProjectSettings
+from schemas.reasons import Reason
+
+
+class FakeProjects:
+    """Finds what it was given."""
+
+    def __init__(self, answer: Project | Exception) -> None:
+        self._answer = answer
+
+    async def find(self, key: str) -> Project:  # noqa: ARG002
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+
+def project(**settings: Any) -> Project:
+    quota_limited = settings.pop("quota_limited", False)
+    return Project(id="p", settings_version=1, settings=ProjectSettings(**settings), quota_limited=quota_limited)
+
+
+def flow(answer: Project | Exception) -> RequestFlow:
+    return RequestFlow(FakeProjects(answer), GatewayMetrics(), ProxyTrust(), HeldBodies(1_000), "t.")
+
+
+def request(**headers: str) -> GatewayRequest:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/",
+        "query_string": b"",
+        "headers": named,
+        "client": ("192.0.2.7", 1),
+    }
+    return GatewayRequest(scope, receive)
+
+
+def reason(step: Coroutine[Any, Any, object]) -> Reason:
+    with pytest.raises(Refusal) as raised:
+        asyncio.run(step)
+    return raised.value.reason
+
+
+@pytest.mark.parametrize(
+    ("answer", "key", "expected"),
+    [
+        (project(), None, Reason.KEY_MISSING),
+        (project(), "", Reason.KEY_MISSING),
+        (project(), "k" * 201, Reason.KEY_UNKNOWN),
+        (UnknownKey(), "k", Reason.KEY_UNKNOWN),
+        (ProjectsUnavailable(), "k", Reason.PROJECTS_UNAVAILABLE),
+        (project(origins=("https://a.example",)), "k", Reason.ORIGIN_NOT_ALLOWED),
+    ],
+)
+def test_who_may_not_send_is_told_why(answer: Project | Exception, key: str | None, expected: Reason) -> None:
+    assert reason(flow(answer).admit(request(origin="https://b.example"), key)) is expected
+
+
+def test_a_quota_that_is_used_up_drops_politely() -> None:
+    assert asyncio.run(flow(project(quota_limited=True)).admit(request(), "k")) == Dropped("quota_limited")
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("ignore", Admitted(project(privacy_signal="ignore"), False)),
+        ("anonymise", Admitted(project(privacy_signal="anonymise"), True)),
+        ("drop", Dropped("privacy_signal")),
+    ],
+)
+def test_a_privacy_signal_does_what_the_project_says(policy: str, expected: Admitted | Dropped) -> None:
+    assert asyncio.run(flow(project(privacy_signal=policy)).admit(request(sec_gpc="1"), "k")) == expected
+
+
+def test_a_project_over_its_rate_waits_until_its_debt_is_paid() -> None:
+    limited = project(events_per_second=10)
+    steps = flow(limited)
+    assert asyncio.run(steps.admit(request(), "k")) == Admitted(limited, False)
+    steps.charge(limited, 100)
+    with pytest.raises(Refusal) as raised:
+        asyncio.run(steps.admit(request(), "k"))
+    assert raised.value.reason is Reason.RATE_LIMITED
+    assert raised.value.retry_after_s == pytest.approx(8.1, abs=0.1)
+
+
+def test_an_anonymous_request_has_no_address() -> None:
+    steps = flow(project())
+    assert steps.origin(request(user_agent="a"), Admitted(project(), False)).ip == "192.0.2.7"
+    assert steps.origin(request(user_agent="a"), Admitted(project(), True)).ip is None
+
+
+@pytest.mark.parametrize("code", [KafkaError._MSG_TIMED_OUT, KafkaError.NOT_ENOUGH_REPLICAS, None])
+def test_a_log_that_does_not_take_a_request_closes_the_gate(code: int | None) -> None:
+    error = DeliveryFailed(KafkaError(code) if code is not None else None, "full")
+    gate = Backpressure(BackpressureLimits())
+    assert reason(_await(error, gate)) is Reason.KAFKA_UNAVAILABLE
+    assert gate.closed
+
+
+def test_a_record_that_no_broker_would_take_is_our_bug_and_closes_nothing() -> None:
+    gate = Backpressure(BackpressureLimits())
+    with pytest.raises(DeliveryFailed):
+        asyncio.run(_await(DeliveryFailed(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), "too large"), gate))
+    assert not gate.closed
+
+
+async def _await(error: DeliveryFailed, gate: Backpressure) -> None:
+    sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    sent.set_exception(error)
+    steps = flow(project())
+    producer: Any = None
+    await steps.acknowledged(Lane("events", producer, gate, steps.metrics.ack_seconds.labels("events")), sent)
