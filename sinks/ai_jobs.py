@@ -14,9 +14,10 @@ from adapters.postgres import Connection, Cursor, read_queries
 from schemas import topics
 from schemas.messages import AiJob
 from schemas.reasons import Reason
-from sinks.contract import Parking, Prepared, RecordRefused, Stored
+from sinks.contract import Parking, Prepared, Stored
 from sinks.record_owner import message_of, owner_of, uuid_of
 from sinks.session_rows import SessionDelta, SessionRows
+from sinks.verdicts import RecordRefused
 
 
 @dataclass(slots=True)

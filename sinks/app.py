@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
 from adapters.dead_letters import DeadLetterWriter, dead_letter_producer
 from adapters.kafka_consumer import TopicMissing, consumer_configuration, describe_topic
@@ -28,7 +28,7 @@ from adapters.postgres import MAX_APPLICATION_NAME, Connection, DatabaseRefused,
 from schemas.connections import DatabaseSettings, KafkaSettings, LogSettings
 from schemas.environment import masked, read_settings
 from sinks.ai_jobs import AiJobsSink
-from sinks.contract import Sink, SinkHalted
+from sinks.contract import Sink
 from sinks.events import EventsSink
 from sinks.loop import SinkLoop
 from sinks.metrics import SinkMetrics, declare_metrics
@@ -38,6 +38,7 @@ from sinks.recordings import RecordingsSink
 from sinks.sessions import SessionsSink
 from sinks.settings import SinkSettings
 from sinks.signals import SignalsSink
+from sinks.verdicts import SinkHalted
 from sinks.writer import Step, Writer
 
 EXIT_RESTART = 75
@@ -142,6 +143,8 @@ def build_loop(
 def run(names: Sequence[str], environment: Environment, *, stopping: threading.Event) -> int:
     """Run sinks until `stopping` is set or one of them fails; return the process's exit code."""
     registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
     metrics = declare_metrics(registry)
     loops = _start(names, environment, metrics, stopping)
     keeper = PartitionKeeper(

@@ -14,8 +14,8 @@ import orjson
 
 from schemas.reasons import Reason
 from schemas.topics import MAX_CHUNK_INFLATED_BYTES
-from sinks.contract import RecordRefused
 from sinks.inflation import Damaged, TooLarge, gzipped, inflate, zstandardised
+from sinks.verdicts import RecordRefused
 
 LATEST_MS = 253_402_300_799_999
 """The end of the year 9999."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from adapters.postgres import Cursor
-from sinks.contract import SinkHalted
+from sinks.verdicts import SinkHalted
 
 WRITE_BYTES = 262_144
 """What is handed to the driver at once: the server works on it while the next piece is joined."""

@@ -5,10 +5,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sinks.contract import Owner
 from sinks.copy_text import EVENT_COLUMNS
+from sinks.days import epoch_day
 from sinks.finding_kinds import FINDING_KINDS
-from sinks.partitions import epoch_day
+from sinks.verdicts import Owner
 
 _TIMESTAMP = EVENT_COLUMNS.index("timestamp")
 _EVENT_TYPE = EVENT_COLUMNS.index("event_type")

@@ -18,13 +18,14 @@ import psycopg
 
 from adapters.postgres import Connection, Cursor, read_queries
 from schemas.reasons import Reason
-from sinks.contract import Owner, Parking, Prepared, Refusal, Stored
+from sinks.contract import Parking, Prepared, Stored
 from sinks.copy_rows import copy_pieces
 from sinks.event_lines import EventLine, EventLines
 from sinks.failures import action_of, refusal_of
 from sinks.finding_kinds import FINDING_KINDS
 from sinks.session_rows import SessionDelta, SessionRows
 from sinks.sqlstates import Action
+from sinks.verdicts import Owner, Refusal
 
 RESTAMPED_REACH = "8 days"
 """Longer than the window in which a client's time is believed, so that a retry of a restamped event finds the first."""

@@ -14,13 +14,14 @@ from adapters.postgres import Connection, Cursor
 from schemas import topics
 from schemas.messages import Kind
 from schemas.reasons import Reason
-from sinks.contract import Prepared, RecordRefused, Refusal, Stored
+from sinks.contract import Prepared, Stored
 from sinks.copy_text import event_line, needs_no_escape, session_head
+from sinks.days import epoch_day
 from sinks.event_lines import EventLine, EventLines
 from sinks.event_rows import EventTable
 from sinks.finding_kinds import FINDING_KINDS
-from sinks.partitions import epoch_day
 from sinks.record_owner import object_of, owner_of, text_or_none
+from sinks.verdicts import RecordRefused, Refusal
 
 
 class EventsSink:

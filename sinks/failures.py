@@ -3,8 +3,8 @@
 import psycopg
 
 from schemas.reasons import Reason
-from sinks.contract import Refusal
 from sinks.sqlstates import Action, action_for
+from sinks.verdicts import Refusal
 
 
 def action_of(error: psycopg.Error) -> Action:

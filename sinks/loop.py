@@ -17,6 +17,7 @@ The life of a partition:
 
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -29,9 +30,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from adapters.kafka_consumer import RETRIABLE, ConsumedRecord, TopicIdentity, consumed_record, positions, watermarks
 from schemas.reasons import Reason
 from sinks.batching import Batch, BatchLimits, Collector
-from sinks.contract import Prepared, RecordRefused, Refusal, Sink, SinkHalted
+from sinks.contract import Prepared, Sink
 from sinks.metrics import SinkMetrics
 from sinks.offsets import Claim, Fenced
+from sinks.verdicts import RecordRefused, Refusal, SinkHalted
 from sinks.writer import Abandoned, Writer, Written
 
 P = TypeVar("P")
@@ -105,6 +107,7 @@ class SinkLoop(Generic[P]):
         self._claiming: _Claiming | None = None
         self._claim_after_s = 0.0
         self._report_after_s = 0.0
+        self._fetched: deque[Message] = deque()
         self._paused = False
 
     @property
@@ -143,15 +146,16 @@ class SinkLoop(Generic[P]):
     # Reading
 
     def _read(self) -> bool:
-        """Collect what there is; return whether the topic had nothing more."""
-        timeout_s = IDLE_POLL_S if self._flight is None and self._claiming is None else BUSY_POLL_S
-        first = self._consumer.poll(timeout_s)
-        if first is None:
-            return True
-        messages = [first, *self._consumer.consume(READ_RECORDS, timeout=0)]
-        for message in messages:
-            self._collect(message)
-        return len(messages) <= READ_RECORDS
+        """Collect what there is, up to a full batch; return whether the topic had nothing more."""
+        if not self._fetched:
+            timeout_s = IDLE_POLL_S if self._flight is None and self._claiming is None else BUSY_POLL_S
+            if (first := self._consumer.poll(timeout_s)) is not None:  # a message of no bytes is falsy
+                self._fetched.append(first)
+                self._fetched.extend(self._consumer.consume(READ_RECORDS, timeout=0))
+        drained = len(self._fetched) <= READ_RECORDS
+        while self._fetched and not self._collector.full():
+            self._collect(self._fetched.popleft())
+        return drained and not self._fetched
 
     def _wait_for_room(self) -> bool:
         """Wait for the writer without reading on, but keep the group's membership alive."""
@@ -160,8 +164,8 @@ class SinkLoop(Generic[P]):
             if not self._paused:
                 self._consumer.pause(self._places())
                 self._paused = True
-            if message := self._consumer.poll(0):
-                self._collect(message)
+            if (message := self._consumer.poll(0)) is not None:
+                self._fetched.append(message)
         return False
 
     def _collect(self, message: Message) -> None:
@@ -297,6 +301,7 @@ class SinkLoop(Generic[P]):
         """Forget what is owned and collected; a batch or a claim in flight belongs to the past from now on."""
         self._generation += 1
         self._epochs, self._committed = {}, {}
+        self._fetched.clear()
         self._collector.restart({})
         self._paused = False
         self._claim_after_s = self._clock() + claim_again_s

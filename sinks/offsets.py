@@ -17,7 +17,7 @@ from psycopg import errors
 from adapters.kafka_consumer import TopicIdentity
 from adapters.postgres import Connection, Cursor, read_queries
 from sinks.batching import Span
-from sinks.contract import SinkHalted
+from sinks.verdicts import SinkHalted
 
 TAKE_OVER_PATIENCE = "2s"
 """How long the batch of a former owner may go on; longer than a batch takes (p99 below 1 s)."""

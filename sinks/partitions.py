@@ -1,52 +1,21 @@
-"""Keep a partition ready for every day that rows may fall into.
-
-The gateway lets event times lie from 7 days before to 10 minutes after their arrival, so the days from 8 before to 7
-after today are made ahead, hourly. A row of an older day comes from a log that was read late: its partition is made
-when it is needed, within bounds, because a table with thousands of days would slow every query.
-"""
+"""Make the partitions that `days` allows: those around today hourly, an older one when a row needs it."""
 
 import threading
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 
 import psycopg
 import structlog
 
 from adapters.postgres import Connection, DatabaseRefused, read_queries
+from sinks.days import DayWindow, day_date, epoch_day
 from sinks.metrics import SinkMetrics
-
-DAY_MS = 86_400_000
-_EPOCH = date(1970, 1, 1)
 
 PARTITIONED_TABLES = ("public.traceflow_events", "public.session_recording_chunks")
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class DayWindow:
-    """How far around today partitions are made."""
-
-    behind: int = 8
-    ahead: int = 7
-    oldest: int = 60
-    """Days before today for which a late row still gets a partition: the log keeps 7 days, an outage adds some."""
-
-
-def epoch_day(epoch_ms: int) -> int:
-    """Return the UTC day of a time, counted from 1970-01-01."""
-    return epoch_ms // DAY_MS
-
-
-def day_date(day: int) -> date:
-    """Return the date of a day counted from 1970-01-01.
-
-    Raises:
-        OverflowError: it lies outside the calendar.
-    """
-    return _EPOCH + timedelta(days=day)
 
 
 @dataclass(slots=True)
@@ -65,14 +34,11 @@ class DayPartitions:
         unknown = days - self._ready
         if not unknown:
             return
-        today = self.today()
-        for day in sorted(unknown):
-            if today - self.window.oldest <= day <= today + self.window.ahead:
-                connection.execute(self._queries["ensure_day"], {"parent": table, "day": day_date(day)})
-                self._ready.add(day)
-                self.closed.discard(day)
-            else:
-                self.closed.add(day)
+        allowed = self.window.open_days(unknown, today=self.today())
+        for day in sorted(allowed):
+            connection.execute(self._queries["ensure_day"], {"parent": table, "day": day_date(day)})
+        self._ready |= allowed
+        self.closed = (self.closed | unknown) - self._ready
 
     def forget(self) -> None:
         """Ask again: a partition that was there is gone."""

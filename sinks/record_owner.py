@@ -1,13 +1,14 @@
 """Decode what all records have in common, and refuse what cannot be stored under any key."""
 
 import uuid
+from functools import lru_cache
 from typing import Any
 
 from adapters.kafka_consumer import ConsumedRecord
 from schemas.ids import session_key
 from schemas.messages import MalformedRecord, Message, NewerFormat, decode_message, decode_object
 from schemas.reasons import Reason
-from sinks.contract import RecordRefused
+from sinks.verdicts import RecordRefused
 
 
 def object_of(record: ConsumedRecord) -> dict[str, Any]:
@@ -58,9 +59,15 @@ def uuid_of(value: Any, *, name: str) -> str:
         RecordRefused: it is none.
     """
     try:
-        return str(uuid.UUID(value))
+        return _canonical(value)
     except (AttributeError, TypeError, ValueError) as error:
         raise RecordRefused(Reason.RECORD_MALFORMED, f"{name} is no UUID") from error
+
+
+# The project comes with every record.
+@lru_cache(maxsize=4_096)
+def _canonical(value: str) -> str:
+    return str(uuid.UUID(value))
 
 
 def text_or_none(value: Any) -> str | None:

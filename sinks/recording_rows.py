@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from adapters.postgres import Cursor, read_queries
 from schemas.ids import session_row_id
-from sinks.contract import NewRows, Owner
+from sinks.verdicts import NewRows, Owner
 
 
 @dataclass(slots=True)

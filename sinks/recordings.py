@@ -18,11 +18,12 @@ from schemas import topics
 from schemas.messages import FORMAT, META_HEADER, Kind
 from schemas.reasons import Reason
 from sinks.chunks import ChunkBody, chunk_body
-from sinks.contract import Owner, Parking, Prepared, RecordRefused, Refusal, Stored
-from sinks.partitions import DAY_MS, day_date, epoch_day
+from sinks.contract import Parking, Prepared, Stored
+from sinks.days import DAY_MS, day_date, epoch_day
 from sinks.record_owner import owner_of, text_or_none
 from sinks.recording_rows import RecordingRows
 from sinks.session_rows import SessionDelta, SessionRows
+from sinks.verdicts import Owner, RecordRefused, Refusal
 
 _CODECS = frozenset({"json", "gzip", "zstd"})
 _MAX_SEQ = 2**31 - 1

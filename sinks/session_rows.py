@@ -16,7 +16,7 @@ import orjson
 from adapters.postgres import Cursor, read_queries
 from schemas.ids import session_row_id
 from schemas.reasons import Reason
-from sinks.contract import NewRows, Owner, Refusal
+from sinks.verdicts import NewRows, Owner, Refusal
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from adapters.postgres import Connection, Cursor, read_queries
 from schemas import topics
 from schemas.messages import SessionSnapshot
 from schemas.reasons import Reason
-from sinks.contract import Owner, Parking, Prepared, RecordRefused, Stored
+from sinks.contract import Parking, Prepared, Stored
 from sinks.copy_rows import copy_pieces
 from sinks.copy_text import line, timestamp_text
 from sinks.failures import action_of
@@ -28,6 +28,7 @@ from sinks.record_owner import message_of, owner_of, uuid_of
 from sinks.recording_rows import RecordingRows
 from sinks.session_rows import SessionDelta, SessionRows
 from sinks.sqlstates import Action
+from sinks.verdicts import Owner, RecordRefused
 
 MAX_MATERIALISED_BYTES = 1_000_000
 

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from schemas.environment import Settings
 from sinks.batching import BatchLimits
-from sinks.partitions import DayWindow
+from sinks.days import DayWindow
 
 
 class SinkSettings(Settings):

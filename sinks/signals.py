@@ -14,14 +14,16 @@ from adapters.postgres import Connection, Cursor
 from schemas import topics
 from schemas.messages import Event, Finding
 from schemas.reasons import Reason
-from sinks.contract import Prepared, RecordRefused, Stored
+from sinks.contract import Prepared, Stored
 from sinks.copy_text import event_line, session_head
+from sinks.days import epoch_day
 from sinks.event_lines import EventLines
 from sinks.event_rows import EventTable
 from sinks.finding_kinds import FINDING_KINDS
-from sinks.issues import SEVERITIES, IssueKey, IssueTables, issue_key
-from sinks.partitions import epoch_day
+from sinks.issue_tables import IssueTables
+from sinks.issues import SEVERITIES, IssueKey, issue_key
 from sinks.record_owner import message_of, owner_of, text_or_none, uuid_of
+from sinks.verdicts import RecordRefused
 
 _ROW_FIELDS = (
     "page_url",

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from adapters.postgres import Cursor, read_queries
-from sinks.contract import NewRows, Owner
+from sinks.verdicts import NewRows, Owner
 
 
 @dataclass(slots=True)

@@ -34,13 +34,14 @@ from adapters.dead_letters import (
 from adapters.postgres import Connection, Cursor, DatabaseRefused
 from sinks.backoff import Backoff
 from sinks.batching import Batch
-from sinks.contract import Parking, Prepared, Refusal, Sink, SinkHalted, Stored
+from sinks.contract import Parking, Prepared, Sink, Stored
 from sinks.failures import action_of, one_line, refusal_of
 from sinks.metrics import SinkMetrics
 from sinks.offsets import Claim, Fenced, Offsets
 from sinks.partitions import DayPartitions
 from sinks.sqlstates import Action
 from sinks.usage import UsageTable
+from sinks.verdicts import Refusal, SinkHalted
 
 P = TypeVar("P")
 T = TypeVar("T")

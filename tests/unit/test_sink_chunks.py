@@ -8,8 +8,8 @@ import zstandard
 
 from schemas.reasons import Reason
 from sinks.chunks import ChunkBody, chunk_body
-from sinks.contract import RecordRefused
 from sinks.inflation import Damaged, TooLarge, inflate
+from sinks.verdicts import RecordRefused
 
 EVENTS = [{"type": 4, "timestamp": 1_000, "data": {"href": "/"}}, {"type": 3, "timestamp": 2_500.7, "data": {}}]
 PLAIN = orjson.dumps(EVENTS)
