@@ -41,7 +41,7 @@ def test_a_form_that_was_touched_and_left_is_abandoned_at_its_last_touch() -> No
         Verdict(
             kind=FindingKind.FORM_ABANDONMENT,
             t=3000,
-            trigger=f"#join/{PAGE}/1000",
+            trigger=f"join/{PAGE}/1000",
             severity=Severity.MEDIUM,
             page_url=PAGE,
             element=Element(tag="form", selector="#join"),
@@ -90,7 +90,7 @@ def test_a_submit_that_names_no_form_counts_for_all_of_its_page() -> None:
 
 def test_two_forms_of_a_page_are_judged_apart() -> None:
     found = abandoned(touch(1000), touch(1500, "q", "#ask"), submit(2000, "#ask"), leave(5000))
-    assert [v.trigger for v in found] == [f"#join/{PAGE}/1000"]
+    assert [v.trigger for v in found] == [f"join/{PAGE}/1000"]
 
 
 def test_a_leave_in_another_window_leaves_nothing_here() -> None:
@@ -99,6 +99,21 @@ def test_a_leave_in_another_window_leaves_nothing_here() -> None:
 
 def test_a_leave_of_an_unknown_window_may_be_of_this_one() -> None:
     assert len(abandoned(touch(1000), leave(5000, ""))) == 1
+
+
+def test_a_form_told_by_sdk_and_recording_is_one() -> None:
+    told, recorded = touch(900, "mail", form="join", window=""), touch(1000)
+    orders: list[list[Signal]] = [[told, recorded, leave(5000)], [recorded, told, leave(5000)]]
+    for signals in orders:
+        (found,) = abandoned(*signals)
+        assert (found.trigger, found.element) == (f"join/{PAGE}/900", Element(tag="form", selector="#join"))
+        assert found.evidence["field_names"] == ["email", "mail"]
+    assert len(abandoned(told, recorded, ends=True)) == 1
+    assert abandoned(told, recorded, submit(2000, "join", window=""), ends=True) == []
+
+
+def test_one_form_in_two_windows_is_two() -> None:
+    assert len(abandoned(touch(1000, window="v"), touch(1000, window="w"), ends=True)) == 2
 
 
 def test_each_view_of_a_page_counts_once() -> None:

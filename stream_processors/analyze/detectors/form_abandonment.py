@@ -52,7 +52,7 @@ class FormMemory:
     forms: list[list[Any]] = field(default_factory=list)
     """window, form, page_url, its path (hashed), first touch, last touch, names of fields."""
     submits: list[list[Any]] = field(default_factory=list)
-    """t, window, form."""
+    """t, window, bare name of the form."""
     leaves: list[list[Any]] = field(default_factory=list)
     """t, window, due, path of the page that came (hashed; 0 for a leave event)."""
     left: dict[str, int] = field(default_factory=dict)
@@ -82,11 +82,13 @@ class FormAbandonmentDetector:
             if due > moment:
                 waiting.append(leave)
                 continue
-            for form in [form for form in memory.forms if _leaves(form, leave)]:
-                found += self._judge(memory, form, leave[0])
-                memory.left[form[0]] = max(leave[0], memory.left.get(form[0], 0))
+            t = leave[0]
+            left = [form for form in memory.forms if _leaves(form, leave)]
+            found += [verdict for form in _told_once(left) if (verdict := self._judge(memory, form, t))]
+            for form in left:
+                memory.left[form[0]] = max(t, memory.left.get(form[0], 0))
                 memory.forms.remove(form)
-                if form[5] > leave[0]:
+                if form[5] > t:
                     memory.forms.append([*form[:4], form[5], form[5], form[6]])
         memory.leaves = waiting
         while len(memory.left) > MAX_FORMS:
@@ -97,28 +99,24 @@ class FormAbandonmentDetector:
     def on_end(self, memory: FormMemory) -> Sequence[Verdict]:
         """Judge what is left: the end of the session leaves every page."""
         found = list(self.on_time(memory, FOREVER))
-        for form in memory.forms:
-            found += self._judge(memory, form, form[5])
-        return found
+        return found + [v for form in _told_once(memory.forms) if (v := self._judge(memory, form, form[5]))]
 
-    def _judge(self, memory: FormMemory, form: list[Any], left: int) -> list[Verdict]:
+    def _judge(self, memory: FormMemory, form: list[Any], left: int) -> Verdict | None:
         window, name, page_url, _, first, last, fields = form
         if len(fields) < self.config.min_fields or any(
-            first <= t <= max(left, last) + SUBMIT_GRACE_MS and _same(window, where) and what in ("", name)
+            first <= t <= max(left, last) + SUBMIT_GRACE_MS and _same(window, where) and what in ("", _bare(name))
             for t, where, what in memory.submits
         ):
-            return []
-        return [
-            Verdict(
-                kind=FindingKind.FORM_ABANDONMENT,
-                t=min(last, left),
-                trigger=f"{name}/{page_url}/{first}",
-                severity=Severity.MEDIUM,
-                page_url=page_url,
-                element=Element(tag="form", selector=name),
-                evidence={"fields": len(fields), "field_names": fields, "spent_ms": min(last, left) - first},
-            )
-        ]
+            return None
+        return Verdict(
+            kind=FindingKind.FORM_ABANDONMENT,
+            t=min(last, left),
+            trigger=f"{_bare(name)}/{page_url}/{first}",
+            severity=Severity.MEDIUM,
+            page_url=page_url,
+            element=Element(tag="form", selector=name),
+            evidence={"fields": len(fields), "field_names": fields, "spent_ms": min(last, left) - first},
+        )
 
     def wake_at(self, memory: FormMemory) -> int:
         """Return when the first leave is due that leaves a form."""
@@ -144,8 +142,10 @@ def _on_touch(memory: FormMemory, touch: FormTouch, _due: int) -> Sequence[Verdi
 
 
 def _on_submit(memory: FormMemory, submit: FormSubmit, _due: int) -> Sequence[Verdict]:
-    memory.submits.append([submit.t, submit.window, submit.form])
-    memory.submits.sort()
+    row = [submit.t, submit.window, _bare(submit.form)]
+    if row not in memory.submits:
+        memory.submits.append(row)
+        memory.submits.sort()
     del memory.submits[:-MAX_FORMS]
     return ()
 
@@ -161,7 +161,28 @@ def _on_page_view(memory: FormMemory, view: PageView, due: int) -> Sequence[Verd
     return ()
 
 
+def _told_once(forms: Sequence[list[Any]]) -> list[list[Any]]:
+    """Put together what an SDK (which knows no window) and a recording tell of one form."""
+    told: dict[tuple[str, str], list[list[Any]]] = {}
+    for form in sorted(forms, key=lambda form: (form[0] == "", form)):
+        others = told.setdefault((_bare(form[1]), form[2]), [])
+        if form[0] == "" and others:
+            one = others[0]
+            fields = sorted({*one[6], *form[6]})
+            others[0] = [*one[:4], min(one[4], form[4]), max(one[5], form[5]), fields]
+        else:
+            others.append(form)
+    return [form for others in told.values() for form in others]
+
+
+def _bare(name: str) -> str:
+    """Return a form's name without what marks it as an id: an SDK may say `signup`, a recording `#signup`."""
+    return name.removeprefix("#")
+
+
 def _leave(memory: FormMemory, t: int, window: str, due: int, path: int) -> None:
+    if any(leave[:2] == [t, window] and leave[3] == path for leave in memory.leaves):
+        return
     memory.leaves.append([t, window, due, path])
     memory.leaves.sort()
     floor = memory.leaves[-1][0] - KEEP_MS
