@@ -45,6 +45,17 @@ RETRIABLE = frozenset(
 )
 """Codes that pass by themselves. `KafkaError.retriable()` says False even for a lost connection, so it is not asked."""
 
+FORBIDDEN = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    }
+)
+"""Codes that a person has to answer: who we are, or what we may, is wrong."""
+
 
 @dataclass(frozen=True, slots=True)
 class ConsumedRecord:

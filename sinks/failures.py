@@ -19,10 +19,15 @@ def action_of(error: psycopg.Error) -> Action:
 
 def refusal_of(error: psycopg.Error, *, index: int = -1) -> Refusal:
     """Return the refusal of a row that cannot be stored; the context says in which column."""
-    message = error.diag.message_primary or one_line(error)
+    message = summary(error)
     detail = f"{error.sqlstate} {message}" if error.sqlstate else message
     context = error.diag.context
     return Refusal(Reason.ROW_REFUSED, f"{detail}; {context}" if context else detail, index)
+
+
+def summary(error: psycopg.Error) -> str:
+    """Return what the server says in one line, without its context, which quotes what users typed."""
+    return error.diag.message_primary or one_line(error)
 
 
 def one_line(error: BaseException) -> str:

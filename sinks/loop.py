@@ -27,7 +27,15 @@ from typing import Generic, TypeVar
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from adapters.kafka_consumer import RETRIABLE, ConsumedRecord, TopicIdentity, consumed_record, positions, watermarks
+from adapters.kafka_consumer import (
+    FORBIDDEN,
+    RETRIABLE,
+    ConsumedRecord,
+    TopicIdentity,
+    consumed_record,
+    positions,
+    watermarks,
+)
 from schemas.reasons import Reason
 from sinks.batching import Batch, BatchLimits, Collector
 from sinks.contract import Prepared, Sink
@@ -44,6 +52,9 @@ READ_RECORDS = 500
 IDLE_POLL_S = 0.1
 BUSY_POLL_S = 0.005
 """While a batch is in flight: how late its end may be noticed."""
+
+STUCK_AFTER_S = 1.0
+"""A batch that takes longer waits for something: it is looked after less often."""
 
 REVOKE_PATIENCE_S = 5.0
 """How long a rebalance waits for the batch in flight; a batch takes less than 1 s."""
@@ -157,6 +168,12 @@ class SinkLoop(Generic[P]):
             self._collect(self._fetched.popleft())
         return drained and not self._fetched
 
+    def _patience_s(self) -> float:
+        """Return how long to wait for a record: short while a batch is about to end."""
+        flight = self._flight
+        soon = flight is not None and self._clock() - flight.started_s < STUCK_AFTER_S
+        return BUSY_POLL_S if soon or self._claiming is not None else IDLE_POLL_S
+
     def _wait_for_room(self) -> bool:
         """Wait for the writer without reading on, but keep the group's membership alive."""
         flight = self._flight
@@ -191,6 +208,8 @@ class SinkLoop(Generic[P]):
     def _on_kafka_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             raise SinkHalted(f"the {self._sink.name} sink's position is not in the log of {self._topic}: {error.str()}")
+        if error.code() in FORBIDDEN:
+            raise SinkHalted(f"Kafka refuses the {self._sink.name} sink: {error.str()}")
         if error.code() not in RETRIABLE:
             raise KafkaException(error)
         log.warning("kafka_error", sink=self._sink.name, error=error.str())
@@ -238,7 +257,13 @@ class SinkLoop(Generic[P]):
         if flight.generation == self._generation:
             ends = {partition: span.end for partition, span in batch.spans.items()}
             self._committed |= ends
+            self._tell_kafka(ends)
+
+    def _tell_kafka(self, ends: Mapping[int, int]) -> None:
+        try:
             self._consumer.commit(offsets=positions(self._topic, ends), asynchronous=True)
+        except KafkaException as error:  # for lag tools only: the next batch tells it again
+            log.info("offsets_not_told", sink=self._sink.name, error=str(error))
 
     # Owning
 

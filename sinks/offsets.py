@@ -12,6 +12,7 @@ would stay for good, so after a short wait its connection is ended; the name of 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import structlog
 from psycopg import errors
 
 from adapters.kafka_consumer import TopicIdentity
@@ -21,6 +22,8 @@ from sinks.verdicts import SinkHalted
 
 TAKE_OVER_PATIENCE = "2s"
 """How long the batch of a former owner may go on; longer than a batch takes (p99 below 1 s)."""
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Offsets:
 
     def open(self, connection: Connection) -> None:
         """Begin with a new connection: a former one that is half open would hold the locks that this one needs."""
-        connection.execute(self._queries["end_former_connections"], self._place)
+        self._end_connections(connection, [self._place["owner"]])
 
     def claim(self, connection: Connection, starts: Mapping[int, int]) -> dict[int, Claim]:
         """Take partitions over; `starts` says where to begin those that this sink has never read.
@@ -57,7 +60,8 @@ class Offsets:
         try:
             rows = self._take_over(connection, parameters)
         except errors.LockNotAvailable:
-            connection.execute(self._queries["end_former_owners"], parameters)
+            owners = [row[0] for row in connection.execute(self._queries["owners"], parameters)]
+            self._end_connections(connection, owners)
             rows = self._take_over(connection, parameters)
         return {part: Claim(next_offset, epoch) for part, next_offset, epoch in rows}
 
@@ -93,6 +97,15 @@ class Offsets:
             cursor.execute(self._queries["first_sight"], parameters)
             cursor.execute(self._queries["take_over"], parameters)
             return cursor.fetchall()
+
+    def _end_connections(self, connection: Connection, names: Sequence[str]) -> None:
+        """End other connections; as the role that logged in, which theirs is too, whatever role this one acts as."""
+        with connection.transaction(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL ROLE NONE")
+            cursor.execute(self._queries["end_connections"], {"names": names})
+            ended = sum(row[0] for row in cursor)
+        if ended:
+            log.warning("former_connections_ended", names=names, ended=ended)
 
     def _refuse_recreated_topic(self, connection: Connection) -> None:
         others = [row[0] for row in connection.execute(self._queries["other_topic_ids"], self._place)]

@@ -19,18 +19,15 @@ SET epoch = epoch + 1, owner = %(owner)s, updated_at = now()
 WHERE sink = %(sink)s AND topic = %(topic)s AND topic_id = %(topic_id)s AND part = ANY(%(parts)s)
 RETURNING part, next_offset, epoch;
 
--- end_former_owners --
--- End the connections of those who are written down as owners: a frozen one holds its locks and no timeout frees them.
-SELECT application_name, pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE pid <> pg_backend_pid() AND datname = current_database() AND application_name IN (
-  SELECT owner FROM public.traceflow_sink_offsets
-  WHERE sink = %(sink)s AND topic = %(topic)s AND topic_id = %(topic_id)s AND part = ANY(%(parts)s)
-);
+-- owners --
+-- Who is written down as the owner of these partitions.
+SELECT DISTINCT owner FROM public.traceflow_sink_offsets
+WHERE sink = %(sink)s AND topic = %(topic)s AND topic_id = %(topic_id)s AND part = ANY(%(parts)s) AND owner IS NOT NULL;
 
--- end_former_connections --
--- End what is left of this owner's former connections: the server may not have noticed yet that they broke.
+-- end_connections --
+-- End other connections of these names: a frozen one holds its locks, and no timeout frees them.
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE pid <> pg_backend_pid() AND datname = current_database() AND application_name = %(owner)s;
+WHERE pid <> pg_backend_pid() AND datname = current_database() AND application_name = ANY(%(names)s);
 
 -- advance --
 -- Compare and swap: move each partition from where the batch begins to where it ends, if the epoch is still ours.

@@ -26,6 +26,12 @@ class SinkSettings(Settings):
         default=60, ge=8, le=3_650, description="days before today for which a row read late still gets a partition"
     )
 
+    role: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9_]{0,63}$",
+        description="acted as after login, such as traceflow_sink: its rights, no more",
+    )
+
     def limits(self) -> BatchLimits:
         """Return the size of a batch."""
         return BatchLimits(rows=self.batch_rows, size_bytes=self.batch_bytes, age_ms=self.batch_ms)
@@ -36,7 +42,8 @@ class SinkSettings(Settings):
 
     def session(self) -> dict[str, str]:
         """Return the settings of a database session."""
-        return {
+        role = {"role": self.role} if self.role else {}
+        return role | {
             "traceflow.sink": "on",  # the counting trigger of plain inserts stays out: the sinks count themselves
             "timezone": "UTC",
             "statement_timeout": str(self.statement_timeout_ms),

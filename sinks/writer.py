@@ -35,7 +35,7 @@ from adapters.postgres import Connection, Cursor, DatabaseRefused
 from sinks.backoff import Backoff
 from sinks.batching import Batch
 from sinks.contract import Parking, Prepared, Sink, Stored
-from sinks.failures import action_of, one_line, refusal_of
+from sinks.failures import action_of, refusal_of, summary
 from sinks.metrics import SinkMetrics
 from sinks.offsets import Claim, Fenced, Offsets
 from sinks.partitions import DayPartitions
@@ -222,7 +222,7 @@ class Writer(Generic[P]):
                 elif action is Action.ADD_PARTITION:
                     self.days.forget()
                 elif action is not Action.RETRY:
-                    raise SinkHalted(f"Postgres refuses the {self.sink.name} sink: {one_line(error)}") from error
+                    raise SinkHalted(f"Postgres refuses the {self.sink.name} sink: {summary(error)}") from error
                 self._after_failure(error)
             except DeadLettersUnavailable as error:
                 action, cause = Action.RETRY, "dead_letters"
@@ -233,7 +233,7 @@ class Writer(Generic[P]):
                 attempt += 1
 
     def _after_failure(self, error: psycopg.Error) -> None:
-        log.warning("try_failed", sink=self.sink.name, sqlstate=error.sqlstate, error=one_line(error))
+        log.warning("try_failed", sink=self.sink.name, sqlstate=error.sqlstate, error=summary(error))
         connection = self._connection
         if connection is not None and (connection.closed or error.sqlstate == "25006"):
             connection.close()

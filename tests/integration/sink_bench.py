@@ -71,16 +71,17 @@ class SinkBench:
     owner: str = field(default_factory=lambda: f"bench-{uuid.uuid4().hex[:12]}")
     on_step: Callable[[Step], None] = lambda _step: None
     limit: DeadLetterLimit = field(default_factory=DeadLetterLimit)
+    settings: SinkSettings = field(default_factory=SinkSettings)
     letters: CapturedLetters = field(default_factory=CapturedLetters)
 
     def __post_init__(self) -> None:
         self.sink = SINKS[self.sink_name]()
         self.registry = CollectorRegistry()
-        settings = DatabaseSettings(url=SecretStr(self.url))
+        database = DatabaseSettings(url=SecretStr(self.url))
         self.writer: Writer[Any] = Writer(
             sink=self.sink,
             offsets=Offsets(sink=self.sink_name, topic=TopicIdentity("t", "topic-id", 4), owner=self.owner),
-            connect=lambda: connect(settings, application_name=self.owner, session=SinkSettings().session()),
+            connect=lambda: connect(database, application_name=self.owner, session=self.settings.session()),
             letters=DeadLetterWriter(lambda: self.letters, prefix="t.", stage=f"sink-{self.sink_name}"),
             metrics=declare_metrics(self.registry),
             limit=self.limit,
