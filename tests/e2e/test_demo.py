@@ -49,11 +49,14 @@ class Inspector:
     def __init__(self) -> None:
         self.answers: dict[str, Rows] = {}
         self.processes: set[int] = set()
+        self._others = set(process_tree(os.getpid())) - {os.getpid()}
 
     def __call__(self, target: Target, _result: Result) -> None:
         with psycopg.connect(target.database_url, row_factory=dict_row) as connection:
             self.answers = {name: plain(connection.execute(sql).fetchall()) for name, sql in QUESTIONS.items()}
-        self.processes = set(process_tree(os.getpid())) - {os.getpid()}
+        # servers of other tests are children of this process too
+        others = {pid for other in self._others for pid in process_tree(other)}
+        self.processes = set(process_tree(os.getpid())) - others - {os.getpid()}
 
 
 def columns(rows: Rows, *names: str) -> list[tuple[Any, ...]]:
