@@ -57,7 +57,7 @@ class Seen:
 
 
 def _packed(hashes: list[int]) -> str:
-    return b64encode(struct.pack(f"<{len(hashes)}I", *hashes)).decode()
+    return b64encode(struct.pack(f"<{len(hashes)}I", *hashes)).decode() if hashes else ""
 
 
 def _unpacked(text: str) -> list[int]:

@@ -121,8 +121,13 @@ class AnalyzeLogic:
 
     def wake_at(self, state: SessionState) -> int:
         """Return when the first detector has something to judge."""
+        wake = 0
         detectors = state.panel.detectors
-        return min((at for name, m in state.memories.items() if (at := detectors[name].wake_at(m))), default=0)
+        for name, memory in state.memories.items():
+            at = detectors[name].wake_at(memory)
+            if at and (not wake or at < wake):
+                wake = at
+        return wake
 
     def on_time(self, state: SessionState, key: bytes, *, moment: int, offset: int, out: Emitted) -> None:  # noqa: ARG002 (the contract's)
         """Judge what is due."""

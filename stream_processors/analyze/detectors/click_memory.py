@@ -15,9 +15,9 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 
-from schemas.signals import Element
+from stream_processors.analyze.detectors.click_rows import ALONE, DETAILS, DUE, FLAGS, PAGE, Alone, Flag, Row, T, What
 
 KEEP_MS = 30_000
 """Recorders flush within 10 s: a click still finds what other sources told before. A slower one loses findings where
@@ -44,66 +44,6 @@ MAX_WINDOWS = 16
 MAX_PAGES = 16
 """Pages of open clicks, up to 2 kB each; a click on a further one does not know its page."""
 
-TWIN_MS = 50
-TWIN_PX = 5
-"""Nobody clicks twice within TWIN_MS. What SDK and recording tell is then one click wherever they place it (one may
-count from the top of the page, the other from that of the window); what one of them tells twice (a label and its input)
-is one click if it is at one place."""
-
-
-class What:
-    """What a mark stands for: plain numbers, because rows are JSON and are compared by the hundred."""
-
-    EFFECT: Final = 0
-    """A change that the user sees."""
-    UNSEEN: Final = 1
-    """An answer that is not seen itself: a request that starts, another tab shown, an event of the application."""
-    SCROLL: Final = 2
-    SELECTION: Final = 3
-    FOCUS: Final = 4
-    NAVIGATION: Final = 5
-    DOWN: Final = 6
-    """A pointer went down."""
-    UNKNOWN: Final = 7
-    """The page was left or hidden, or part of the recording is missing: an answer would not have been seen."""
-    LONE: Final = 8
-    """Something was only taken away: soon after a click an effect, later a toast that goes."""
-    UNDONE: Final = 9
-    """The effect of the same time, window and place was taken back at once, so it is none."""
-
-
-class Flag:
-    """What is known of a click, and what became of it: bits of a plain number."""
-
-    STRUCTURED: Final = 1
-    ENTRY: Final = 2
-    """Text is typed or chosen there: clicking often is no rage, and nothing need happen."""
-    UNJUDGED: Final = 4
-    """Its effect is not to be seen in the page."""
-    KEYBOARD: Final = 8
-    """Made by a key: it has no place."""
-    SETTLED: Final = 16
-    RAGED: Final = 32
-    """Its burst has been reported."""
-    DEAD: Final = 64
-    ERRED: Final = 128
-
-
-class Alone:
-    """Whether an error came although nobody had clicked."""
-
-    UNKNOWN: Final = 0
-    YES: Final = 1
-    NO: Final = 2
-
-
-Row = list[Any]
-"""A click: t, x, y, window, node, flags, lead, due, details. `lead` is how long before `t` the pointer went down, -1 if
-unknown; once the click is settled, `due` is 0 and the details (the element's six fields and its page) are gone."""
-
-_T, _FLAGS, _DUE, _DETAILS = 0, 5, 7, 8
-_PAGE = 6
-
 
 @dataclass(slots=True)
 class ClickMemory:
@@ -129,7 +69,7 @@ class ClickMemory:
 
     def window(self, name: str) -> int:
         """Return the index of a window's name."""
-        return _index(self.windows, name, MAX_WINDOWS) if name else 0
+        return _index(self.windows, name, MAX_WINDOWS)
 
     def page(self, url: str) -> int:
         """Return the index of a page's URL."""
@@ -139,7 +79,7 @@ class ClickMemory:
         """Take a click in."""
         _insert(self.clicks, row)
         if len(self.clicks) > MAX_CLICKS:
-            self._forget(self.clicks.pop(0)[_T])
+            self._forget(self.clicks.pop(0)[T])
 
     def add_mark(self, row: list[int]) -> None:
         """Take a mark in; one that is known already changes nothing."""
@@ -149,7 +89,7 @@ class ClickMemory:
         elif (at := bisect_left(marks, row)) == len(marks) or marks[at] != row:
             marks.insert(at, row)
         if len(marks) > MAX_MARKS:
-            self._forget(marks.pop(0)[_T])
+            self._forget(marks.pop(0)[T])
 
     def undone(self, mark: list[int]) -> bool:
         """Return whether an effect was taken back at once."""
@@ -159,13 +99,13 @@ class ClickMemory:
 
     def open_dues(self) -> list[int]:
         """Return when each click that has not been judged is due."""
-        return [row[_DUE] for row in self.clicks if row[_DUE]]
+        return [row[DUE] for row in self.clicks if row[DUE]]
 
     def open_clicks(self, reach_ms: int) -> Sequence[Row]:
         """Return the clicks that have not been judged, and those before in steps of at most `reach_ms`."""
         rows = self.clicks
-        start = next((at for at, row in enumerate(rows) if row[_DUE]), len(rows))
-        while 0 < start < len(rows) and rows[start][_T] - rows[start - 1][_T] <= reach_ms:
+        start = next((at for at, row in enumerate(rows) if row[DUE]), len(rows))
+        while 0 < start < len(rows) and rows[start][T] - rows[start - 1][T] <= reach_ms:
             start -= 1
         return rows[start:]
 
@@ -177,24 +117,24 @@ class ClickMemory:
 
     def idle_errors(self, fingerprint: str) -> int:
         """Return how often an error came although nobody had clicked."""
-        here = [error for error in self.errors if error[1] == fingerprint and error[3] == Alone.YES]
+        here = [error for error in self.errors if error[1] == fingerprint and error[ALONE] == Alone.YES]
         return self.idle.get(fingerprint, 0) + len(here)
 
     def _forget_error(self, error: list[Any]) -> None:
-        if error[3] == Alone.YES and (error[1] in self.idle or len(self.idle) < MAX_IDLE):
+        if error[ALONE] == Alone.YES and (error[1] in self.idle or len(self.idle) < MAX_IDLE):
             self.idle[error[1]] = self.idle.get(error[1], 0) + 1
 
     def prune(self) -> None:
         """Forget what lies too far back for any click that is open or may still come."""
-        newest = max((rows[-1][_T] for rows in (self.clicks, self.marks) if rows), default=0)
+        newest = max((rows[-1][T] for rows in (self.clicks, self.marks) if rows), default=0)
         floor = newest - KEEP_MS
-        still_open = next((row[_T] for row in self.clicks if not row[_FLAGS] & Flag.SETTLED), None)
+        still_open = next((row[T] for row in self.clicks if not row[FLAGS] & Flag.SETTLED), None)
         if still_open is not None:
             floor = min(floor, still_open - LOOK_BACK_MS)
         for rows in (self.clicks, self.marks):
             gone = bisect_left(rows, [floor])
             if gone:
-                self._forget(rows[gone - 1][_T])
+                self._forget(rows[gone - 1][T])
             del rows[:gone]
         while self.errors and self.errors[0][0] < floor:
             self._forget_error(self.errors.pop(0))
@@ -202,12 +142,12 @@ class ClickMemory:
 
     def _prune_pages(self) -> None:
         """Keep the pages of open clicks only."""
-        opened = [row[_DETAILS] for row in self.clicks if row[_DETAILS]]
-        used = sorted({0, *(details[_PAGE] for details in opened)})
+        opened = [row[DETAILS] for row in self.clicks if row[DETAILS]]
+        used = sorted({0, *(details[PAGE] for details in opened)})
         if len(used) < len(self.pages):
             self.pages = [self.pages[old] for old in used]
             for details in opened:
-                details[_PAGE] = used.index(details[_PAGE])
+                details[PAGE] = used.index(details[PAGE])
 
     def weight(self) -> int:
         """Return about how many bytes it takes."""
@@ -243,96 +183,3 @@ def _insert(rows: list[Any], row: list[Any]) -> None:
         rows.append(row)
     else:
         insort(rows, row)
-
-
-@dataclass(slots=True)
-class KnownClick:
-    """One click of the user, put together from the rows that tell of it."""
-
-    t: int
-    x: int
-    y: int
-    window: int
-    node: int
-    flags: int
-    lead: int
-    due: int
-    rows: list[Row]
-
-    def has(self, flag: int) -> bool:
-        """Return whether any of the flags is set."""
-        return bool(self.flags & flag)
-
-    @property
-    def down(self) -> int | None:
-        """Return when its pointer went down, if known."""
-        return self.t - self.lead if self.lead >= 0 else None
-
-    @property
-    def placed(self) -> bool:
-        """Return whether its coordinates are known."""
-        return bool(self.x or self.y)
-
-    def mark(self, flag: int) -> None:
-        """Note what became of it, in its rows too."""
-        self.flags |= flag
-        for row in self.rows:
-            row[_FLAGS] |= flag
-
-    def settle(self) -> None:
-        """Note that it has been judged; only its time and place are kept."""
-        self.mark(Flag.SETTLED)
-        for row in self.rows:
-            row[_DUE], row[_DETAILS] = 0, None
-
-    @property
-    def element(self) -> Element:
-        """Return the element, from the first row that knows one."""
-        return next((Element(*d[:6]) for d in self._details() if any(d[:6])), Element())
-
-    @property
-    def page(self) -> int:
-        """Return the page's index in the memory, from the first row that knows it."""
-        return next((d[_PAGE] for d in self._details() if d[_PAGE]), 0)
-
-    def _details(self) -> Iterator[list[Any]]:
-        return (row[_DETAILS] for row in self.rows if row[_DETAILS])
-
-    def near(self, other: "KnownClick", radius_px: int) -> bool:
-        """Return whether both hit the same node, or places at most `radius_px` apart."""
-        if self.node and self.node == other.node and self.window == other.window:
-            return True
-        if not (self.placed and other.placed):
-            return False
-        return (self.x - other.x) ** 2 + (self.y - other.y) ** 2 <= radius_px**2
-
-
-def known_clicks(rows: Sequence[Row]) -> list[KnownClick]:
-    """Put rows that tell of one click together: the recorded one is believed where they differ."""
-    clicks: list[KnownClick] = []
-    first: Row | None = None
-    for row in rows:
-        if first is not None and _twins(first, row):
-            clicks[-1] = _together([*clicks[-1].rows, row])
-        else:
-            first = row
-            t, x, y, window, node, flags, lead, due, _ = row
-            clicks.append(KnownClick(t, x, y, window, node, flags, lead, due, [row]))
-    return clicks
-
-
-def _together(rows: list[Row]) -> KnownClick:
-    rows.sort(key=lambda row: row[_FLAGS] & Flag.STRUCTURED)
-    t, x, y, window, node, flags, lead, _, _ = rows[0]
-    for row in rows[1:]:
-        flags |= row[_FLAGS] & (Flag.SETTLED | Flag.RAGED | Flag.DEAD | Flag.ERRED)
-    return KnownClick(t, x, y, window, node, flags, lead, max(row[_DUE] for row in rows), rows)
-
-
-def _twins(first: Row, second: Row) -> bool:
-    if second[_T] - first[_T] > TWIN_MS:
-        return False
-    if (first[_FLAGS] ^ second[_FLAGS]) & Flag.STRUCTURED:
-        return True
-    unplaced = not (first[1] or first[2]) or not (second[1] or second[2])
-    return unplaced or (abs(first[1] - second[1]) <= TWIN_PX and abs(first[2] - second[2]) <= TWIN_PX)

@@ -25,11 +25,13 @@ from schemas.signals import (
     ScriptError,
 )
 from stream_processors.analyze.detectors import dead_click, error_click, rage_click
-from stream_processors.analyze.detectors.click_memory import Alone, ClickMemory, Flag, KnownClick, What, known_clicks
+from stream_processors.analyze.detectors.click_memory import ClickMemory
+from stream_processors.analyze.detectors.click_rows import DUE, FLAGS, Alone, Flag, T, What
 from stream_processors.analyze.detectors.dead_click import DeadClickConfig
 from stream_processors.analyze.detectors.detector import FOREVER, Handler
 from stream_processors.analyze.detectors.error_click import ErrorClickConfig
 from stream_processors.analyze.detectors.fingerprint import fingerprint
+from stream_processors.analyze.detectors.known_click import KnownClick, known_clicks
 from stream_processors.analyze.detectors.rage_click import RageClickConfig
 from stream_processors.analyze.detectors.verdict import Verdict
 
@@ -91,17 +93,17 @@ class ClickDetectors:
     def _on_change(self, memory: ClickMemory, change: Change, _due: int) -> Sequence[Verdict]:
         if change.background:
             return ()
-        window = memory.window(change.window)
         what, proves = _MARKS[change.what]
-        if change.lone:
-            what = What.LONE
+        window = memory.window(change.window) if change.window else 0
         if change.undoes:
             memory.add_mark([change.undoes, What.UNDONE, window, _place(change)])
+        elif change.lone:
+            memory.add_mark([change.t, What.LONE, window, 0])
         elif what == What.EFFECT:
             memory.add_mark([change.t, what, window, _place(change)])
         else:
             memory.add_mark([change.t, what, window, change.node if what == What.FOCUS else 0])
-        if proves and not memory.answering and not change.window:
+        if proves and not change.window and not memory.answering:
             memory.answering = True
             for open_due in memory.open_dues():
                 _wake(memory, open_due)
@@ -113,18 +115,20 @@ class ClickDetectors:
         page = memory.page(click.page_url)
         details = [e.tag, e.id, e.classes[:MAX_TEXT], e.text[:MAX_TEXT], e.selector[:MAX_SELECTOR], e.component, page]
         lead = click.t - click.down if 0 < click.down <= click.t else -1
-        window = memory.window(click.window)
+        window = memory.window(click.window) if click.window else 0
         memory.add_click([click.t, click.x, click.y, window, click.node, flags, lead, due, details])
-        _wake(memory, due if self._may_be_found(memory, click, flags) else due + LAZY_MS)
+        _wake(memory, self._look_at(memory, click.t, flags, due))
         return ()
 
-    def _may_be_found(self, memory: ClickMemory, click: Click, flags: int) -> bool:
-        if dead_click.judgeable(flags, answering=memory.answering):
-            return True
+    def _look_at(self, memory: ClickMemory, t: int, flags: int, due: int) -> int:
+        """Return when to look at an open click: when it is due, if it may be a finding."""
         reach = (self.rage.min_clicks - 1) * self.rage.max_gap_ms
-        if memory.clicks_between(click.t - reach, click.t + reach) >= self.rage.min_clicks:
-            return True
-        return any(-error_click.EARLY_MS <= error[0] - click.t <= self.error.window_ms for error in memory.errors)
+        may_be_found = (
+            dead_click.judgeable(flags, answering=memory.answering)
+            or memory.clicks_between(t - reach, t + reach) >= self.rage.min_clicks
+            or any(-error_click.EARLY_MS <= error[0] - t <= self.error.window_ms for error in memory.errors)
+        )
+        return due if may_be_found else due + LAZY_MS
 
     def _on_error(self, memory: ClickMemory, error: ScriptError, due: int) -> Sequence[Verdict]:
         message = error.message[:MAX_ERROR_MESSAGE]
@@ -138,7 +142,7 @@ class ClickDetectors:
         found: list[Verdict] = []
         reach = max(self.rage.max_gap_ms, self.dead.repeat_ms, error_click.REPEAT_MS)
         clicks = known_clicks(memory.clicks if memory.errors else memory.open_clicks(reach))
-        errors = self._own_errors(memory, clicks)
+        errors = error_click.own_errors(memory, clicks, config=self.error)
         blocked_until = 0
         for start, end in rage_click.bursts(clicks, self.rage):
             if clicks[start].t > blocked_until and all(clicks[at].due <= moment for at in range(start, end)):
@@ -146,20 +150,15 @@ class ClickDetectors:
             else:
                 blocked_until = clicks[end - 1].t + reach
         memory.prune()
-        memory.wake = min((due for due in memory.open_dues() if due > moment), default=0)
+        memory.wake = self._next_wake(memory, moment)
         return found
 
-    def _own_errors(self, memory: ClickMemory, clicks: Sequence[KnownClick]) -> dict[int, list[list[Any]]]:
-        """Return the errors of each click by its time, and note of each error whether it has a click."""
-        own: dict[int, list[list[Any]]] = {}
-        for error in memory.errors:
-            click = error_click.owner(error[0], clicks, self.error)
-            if click is not None:
-                own.setdefault(click.t, []).append(error)
-                error[3] = Alone.NO
-            elif error[3] == Alone.UNKNOWN:
-                error[3] = Alone.YES
-        return own
+    def _next_wake(self, memory: ClickMemory, moment: int) -> int:
+        opened = [row for row in memory.clicks if row[DUE]]
+        later = [row for row in opened if row[DUE] > moment]
+        lazy = len(later) == len(opened)  # else what is due waits for one of these
+        times = (self._look_at(memory, row[T], row[FLAGS], row[DUE]) if lazy else row[DUE] for row in later)
+        return min(times, default=0)
 
     def _judge(
         self,

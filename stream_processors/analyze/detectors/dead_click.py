@@ -22,7 +22,9 @@ What default rrweb cannot show, native dialogs, `:focus-within` and closed shado
 
 from dataclasses import dataclass
 
-from stream_processors.analyze.detectors.click_memory import ClickMemory, Flag, KnownClick, What
+from stream_processors.analyze.detectors.click_memory import ClickMemory
+from stream_processors.analyze.detectors.click_rows import Flag, What
+from stream_processors.analyze.detectors.known_click import KnownClick
 from stream_processors.analyze.detectors.rage_click import LONE_MS, ignored, same_page
 from stream_processors.analyze.detectors.thresholds import selectors, switch, texts, whole
 from stream_processors.analyze.detectors.verdict import FindingKind, Severity, Verdict

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stream_processors.analyze.detectors.click_memory import ClickMemory, KnownClick
+from stream_processors.analyze.detectors.click_memory import ClickMemory
+from stream_processors.analyze.detectors.click_rows import ALONE, Alone
+from stream_processors.analyze.detectors.known_click import KnownClick
 from stream_processors.analyze.detectors.thresholds import switch, whole
 from stream_processors.analyze.detectors.verdict import FindingKind, Severity, Verdict
 
@@ -37,6 +39,21 @@ def owner(t: int, clicks: Sequence[KnownClick], config: ErrorClickConfig) -> Kno
             break
         found = click
     return found if found is not None and t - found.t <= config.window_ms else None
+
+
+def own_errors(
+    memory: ClickMemory, clicks: Sequence[KnownClick], *, config: ErrorClickConfig
+) -> dict[int, list[list[Any]]]:
+    """Return the errors of each click by its time, and note of each error whether it has a click."""
+    own: dict[int, list[list[Any]]] = {}
+    for error in memory.errors:
+        click = owner(error[0], clicks, config)
+        if click is not None:
+            own.setdefault(click.t, []).append(error)
+            error[ALONE] = Alone.NO
+        elif error[ALONE] == Alone.UNKNOWN:
+            error[ALONE] = Alone.YES
+    return own
 
 
 def judge(

@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from schemas.signals import Element
-from stream_processors.analyze.detectors.click_memory import ClickMemory, Flag, KnownClick, What
+from stream_processors.analyze.detectors.click_memory import ClickMemory
+from stream_processors.analyze.detectors.click_rows import Flag, What
+from stream_processors.analyze.detectors.known_click import KnownClick
 from stream_processors.analyze.detectors.thresholds import number, selectors, switch, texts, whole
 from stream_processors.analyze.detectors.verdict import FindingKind, Severity, Verdict
 
@@ -82,7 +84,8 @@ def judge(burst: Sequence[KnownClick], memory: ClickMemory, *, config: RageClick
     if any(click.has(Flag.RAGED | Flag.ENTRY) for click in burst) or burst[0].t - EARLY_MS <= memory.forgotten:
         return None
     first, last = burst[0], burst[-1]
-    element = first.element
+    shown = next((click for click in burst if click.detailed), first)
+    element = shown.element
     if ignored(element, config.ignored_texts, config.ignored_selectors):
         return None
     if len(burst) <= SELECTING_CLICKS and _selects(first, last, memory):
@@ -98,7 +101,7 @@ def judge(burst: Sequence[KnownClick], memory: ClickMemory, *, config: RageClick
         t=first.t,
         trigger=f"{first.t}/{first.x}/{first.y}",
         severity=Severity.CRITICAL if erred else Severity.HIGH if len(burst) >= FURIOUS_CLICKS else Severity.MEDIUM,
-        page_url=memory.pages[first.page],
+        page_url=memory.pages[shown.page],
         element=element,
         position=(first.x, first.y) if first.placed else None,
         evidence={"clicks": len(burst), "span_ms": last.t - first.t, "effective_clicks": effective},
