@@ -75,6 +75,10 @@ class SessionsSink:
         project_id, session_id = owner_of(record, project_id=snapshot.project_id, session_id=snapshot.session_id)
         if not (isinstance(snapshot.version, int) and isinstance(snapshot.life, int)):
             raise RecordRefused(Reason.RECORD_MALFORMED, "version or life is no integer")
+        try:
+            copy_line = snapshot_line(snapshot, project_id).encode()
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+            raise RecordRefused(Reason.RECORD_MALFORMED, f"{type(error).__name__}: {error}") from error
         content = SnapshotLine(
             project_id=project_id,
             session_id=session_id,
@@ -83,7 +87,7 @@ class SessionsSink:
             started_at=snapshot.started_at,
             recorded_at=snapshot.recording.start_time if snapshot.recording else None,
             closed=snapshot.closed is True,
-            line=snapshot_line(snapshot, project_id).encode(),
+            line=copy_line,
         )
         return Prepared(record, content, rows=1, size_bytes=len(record.value))
 

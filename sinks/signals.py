@@ -63,7 +63,12 @@ class SignalsSink:
         """Decode a finding."""
         finding = _finding(record)
         findings = {finding.kind: 1} if finding.event_row else {}
-        line = event_line(_row(finding), head=session_head(finding.session_id, finding.project_id), plain=False)
+        head = session_head(finding.session_id, finding.project_id)
+        try:
+            line = event_line(_row(finding), head=head, plain=False)
+            issue = issue_key(finding)
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+            raise RecordRefused(Reason.RECORD_MALFORMED, f"{type(error).__name__}: {error}") from error
         content = FindingLines(
             project_id=finding.project_id,
             session_id=finding.session_id,
@@ -74,7 +79,7 @@ class SignalsSink:
             started_at=finding.timestamp,
             days=frozenset({epoch_day(finding.timestamp)} if finding.event_row else ()),
             finding=finding,
-            issue=issue_key(finding),
+            issue=issue,
         )
         return Prepared(record, content, rows=1, size_bytes=len(record.value or b""))
 
