@@ -281,3 +281,47 @@ def test_the_logic_is_built_from_the_environment() -> None:
 def test_a_setting_that_cannot_be_used_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name):
         build_logic({name: value})
+
+
+class FakeReader:
+    """Stands in for a MaxMind file."""
+
+    asked: int = 0
+
+    def get(self, ip: str) -> Any:
+        self.asked += 1
+        if ip == "not an address":
+            raise ValueError(ip)
+        return {
+            "192.0.2.1": {
+                "country": {"iso_code": "DE"},
+                "city": {"names": {"en": "Berlin", "de": "Berlin"}},
+                "location": {"latitude": 52.5, "longitude": 13.4},
+            },
+            "192.0.2.2": {"registered_country": {"iso_code": "FR"}, "location": {"latitude": 48.8}},
+            "192.0.2.3": {},
+            "192.0.2.4": "odd",
+        }.get(ip)
+
+
+@pytest.mark.parametrize(
+    ("ip", "place"),
+    [
+        ("192.0.2.1", Place("DE", "Berlin", (52.5, 13.4))),
+        ("192.0.2.2", Place("FR")),
+        ("192.0.2.3", Place()),
+        ("192.0.2.4", None),
+        ("192.0.2.9", None),
+        ("not an address", None),
+    ],
+)
+def test_an_address_is_looked_up_once(monkeypatch: pytest.MonkeyPatch, ip: str, place: Place | None) -> None:
+    reader = FakeReader()
+    monkeypatch.setattr("stream_processors.analyze.geo.maxminddb.open_database", lambda _path: reader)
+    locate = build_logic({"TRACEFLOW_STAGE_GEO_DATABASE": "/cities.mmdb"}).locate
+    assert (locate(ip), locate(ip)) == (place, place)
+    assert reader.asked == 1
+
+
+def test_without_a_database_no_address_is_anywhere() -> None:
+    assert build_logic({}).locate("192.0.2.1") is None
