@@ -13,6 +13,7 @@ it was. It is written before the stage commits its offset, and therefore at leas
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -179,6 +180,12 @@ def describe_parked(record: ParkedRecord, *, stage: str) -> list[tuple[str, byte
         index=record.index,
         detail=record.detail[:MAX_DETAIL_CHARACTERS],
         at=time.time_ns() // 1_000_000,
-        version=version("traceflow"),
+        version=_own_version(),
     )
     return [*dead_letter_headers(letter), *record.headers]
+
+
+@cache
+def _own_version() -> str:
+    # reads and parses the package's metadata: 1 ms, too much for each letter of a flood
+    return version("traceflow")
