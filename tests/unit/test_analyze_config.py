@@ -47,11 +47,21 @@ def test_overrides_replace_what_they_name() -> None:
         ({"rage_click": {"productive_share": 2}}, "rage_click.productive_share: expected a number from 0 to 1"),
         ({"rage_click": {"productive_share": None}}, "rage_click.productive_share: expected a number from 0 to 1"),
         ({"dead_click": {"enabled": 1}}, "dead_click.enabled: expected true or false"),
-        ({"dead_click": {"ignored_texts": "a"}}, "dead_click.ignored_texts: expected a list of at most 100 strings"),
-        ({"dead_click": {"ignored_texts": [1]}}, "dead_click.ignored_texts: expected a list of at most 100 strings"),
         (
-            {"dead_click": {"ignored_texts": ["a"] * 101}},
-            "dead_click.ignored_texts: expected a list of at most 100 strings",
+            {"dead_click": {"ignored_texts": "a"}},
+            "dead_click.ignored_texts: expected a list of at most 50 strings of at most 100 characters",
+        ),
+        (
+            {"dead_click": {"ignored_texts": [1]}},
+            "dead_click.ignored_texts: expected a list of at most 50 strings of at most 100 characters",
+        ),
+        (
+            {"dead_click": {"ignored_texts": ["a"] * 51}},
+            "dead_click.ignored_texts: expected a list of at most 50 strings of at most 100 characters",
+        ),
+        (
+            {"dead_click": {"ignored_texts": ["a" * 101]}},
+            "dead_click.ignored_texts: expected a list of at most 50 strings of at most 100 characters",
         ),
         (
             {"dead_click": {"ignored_selectors": ["main > button"]}},

@@ -18,8 +18,9 @@ Check = Callable[[Any], Any]
 # A compound selector of one element: tag, #id and .class; nothing about ancestors, which a click does not carry.
 _COMPOUND = re.compile(r"(?:[a-zA-Z][\w-]*)?(?:[#.][\w-]+)*")
 
-MAX_IGNORED = 100
-"""Entries of an ignore list: each click of a burst is compared with all of them."""
+MAX_IGNORED = 50
+MAX_IGNORED_CHARS = 100
+"""Entries of an ignore list and their length: overrides travel in every record and in every session's state."""
 
 
 def number(default: float, *, low: float, high: float) -> Any:
@@ -79,8 +80,12 @@ def selectors() -> Any:
 
 
 def _strings(value: Any) -> list[str]:
-    if not isinstance(value, list | tuple) or len(value) > MAX_IGNORED or not all(isinstance(v, str) for v in value):
-        raise ValueError(f"expected a list of at most {MAX_IGNORED} strings")
+    if (
+        not isinstance(value, list | tuple)
+        or len(value) > MAX_IGNORED
+        or not all(isinstance(text, str) and len(text) <= MAX_IGNORED_CHARS for text in value)
+    ):
+        raise ValueError(f"expected a list of at most {MAX_IGNORED} strings of at most {MAX_IGNORED_CHARS} characters")
     return list(value)
 
 
