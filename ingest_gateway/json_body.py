@@ -23,6 +23,9 @@ import orjson
 
 REPAIR_MAX_BYTES = 1_000_000
 
+MAX_DEPTH = 1_024
+"""As orjson has it, which every later stage reads with."""
+
 _NUL = b"\\u0000"
 _ESCAPE_SIGN = b"\\"
 # Each escape from left to right, so that `\\ud800` (an escaped backslash, then text) is not taken for a surrogate.
@@ -85,9 +88,27 @@ def _repair(body: bytes, cause: orjson.JSONDecodeError | None = None) -> Decoded
     except orjson.JSONDecodeError as error:
         first = error
     try:
-        return Decoded(json.loads(text, parse_constant=float, parse_int=_integer), False, len(body))
+        value = json.loads(text, parse_constant=float, parse_int=_integer)
     except (ValueError, RecursionError):
         raise NotJson(str(cause or first)) from first
+    if _is_deeper_than(MAX_DEPTH, value):
+        raise NotJson(f"nested deeper than {MAX_DEPTH} levels") from first
+    return Decoded(value, False, len(body))
+
+
+def _is_deeper_than(levels: int, value: Any) -> bool:
+    """Tell whether arrays and objects are nested deeper, level by level: how deep Python recurses varies by version."""
+    level = [value]
+    for _ in range(levels + 1):
+        level = [
+            child
+            for item in level
+            if isinstance(item, dict | list)
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _escape(match: re.Match[str]) -> str:
