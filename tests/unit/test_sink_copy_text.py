@@ -4,13 +4,23 @@ import orjson
 import pytest
 
 from schemas.messages import Event
-from sinks.copy_text import EVENT_COLUMNS, event_line, field, line, needs_no_escape, session_head, timestamp_text
+from sinks.copy_text import (
+    EVENT_COLUMNS,
+    event_line,
+    field,
+    line,
+    needs_no_escape,
+    plain_event_lines,
+    session_head,
+    timestamp_text,
+)
 
 HEAD = session_head("s1", "p1")
 
 
 def columns(event: dict[str, Any], *, plain: bool) -> dict[str, str]:
-    text = event_line(event, head=HEAD, plain=plain)  # type: ignore[arg-type]  # as decoded from a record
+    decoded: Event = event  # type: ignore[assignment]  # as decoded from a record
+    text = plain_event_lines([decoded], head=HEAD) if plain else event_line(decoded, head=HEAD)
     assert text.endswith("\n")
     values = text.removesuffix("\n").split("\t")
     assert len(values) == len(EVENT_COLUMNS)
@@ -30,7 +40,7 @@ def test_a_whole_event_is_one_golden_line() -> None:
         "viewport_width": 1920,
         "metadata": {"trusted": True},
     }
-    assert event_line(event, head=HEAD, plain=True) == (
+    assert plain_event_lines([event], head=HEAD) == (
         "0199b2f0-0000-8000-8000-000000000001\ts1\tp1\t2025-12-10 10:03:20.123+00\t"
         '{"trusted":true}\tclick\t\\N\thttps://shop.example/cart\t\\N\tbutton\t\\N\t\\N\tBezahlen 支払う\t\\N\t'
         "12\t-3\t1920\t\\N\t\\N\t\\N\t\\N\t\\N\n"
@@ -96,7 +106,7 @@ def test_both_paths_give_the_same_line_where_nothing_needs_care() -> None:
         "time_on_page_ms": 5,
         "metadata": {"a": [1, 2.5, "x"]},
     }
-    assert event_line(event, head=HEAD, plain=True) == event_line(event, head=HEAD, plain=False)
+    assert plain_event_lines([event, event], head=HEAD) == 2 * event_line(event, head=HEAD)
 
 
 def test_values_of_any_row() -> None:
