@@ -19,7 +19,7 @@ from stream_processors.facts import changelog_flight
 from stream_processors.fold import PartitionFold
 from stream_processors.logic import LogRecord
 
-MESSAGES = 60_000
+MESSAGES = 30_000
 SESSIONS = 4_000
 PARTITIONS = 4
 ROUNDS = 2
