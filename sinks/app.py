@@ -157,7 +157,9 @@ def run(names: Sequence[str], environment: Environment, *, stopping: threading.E
     admin = serve_admin(
         environment.log,
         registry=registry,
-        ready=lambda: [f"sink {name} owns no partitions yet" for name, loop in loops.items() if not loop.ready],
+        ready=lambda: [
+            f"sink {name} does not read its partitions yet" for name, loop in loops.items() if not loop.ready
+        ],
     )
     failures: list[int] = []
     threads = [

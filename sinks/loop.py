@@ -111,6 +111,7 @@ class SinkLoop(Generic[P]):
         self._collector: Collector[Prepared[P]] = Collector(limits)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"write-{sink.name}")
         self._generation = 0
+        self._joined = False
         self._assigned: set[int] = set()
         self._epochs: dict[int, int] = {}
         self._committed: dict[int, int] = {}
@@ -123,8 +124,8 @@ class SinkLoop(Generic[P]):
 
     @property
     def ready(self) -> bool:
-        """Tell whether the sink reads all partitions that the group gave it."""
-        return bool(self._assigned) and self._epochs.keys() == self._assigned
+        """Tell whether the sink reads all partitions that the group gave it, which may be none."""
+        return self._joined and self._epochs.keys() == self._assigned
 
     def run(self) -> None:
         """Read and write until `stopping` is set, then write what was collected.
@@ -305,6 +306,7 @@ class SinkLoop(Generic[P]):
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # Nothing is fetched before the claim says from where.
         consumer.assign([])
+        self._joined = True
         self._assigned = {place.partition for place in partitions}
         self._drop()
 
@@ -319,6 +321,7 @@ class SinkLoop(Generic[P]):
             wait([self._flight.future], timeout=patience_s)
         self._writer.abandoned.set()
         consumer.unassign()
+        self._joined = False
         self._assigned = set()
         self._drop()
 

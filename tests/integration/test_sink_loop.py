@@ -95,6 +95,22 @@ def test_workers_that_come_and_go_store_everything_once(settings: Environment, d
     assert_counters_equal_rows(database)
 
 
+def test_a_worker_more_than_there_are_partitions_is_ready_to_take_over(settings: Environment, database: str) -> None:
+    log = Log(settings)
+    workers = [RunningSink("events", settings) for _ in range(3)]
+    until(lambda: all(worker.loop.ready for worker in workers))
+    owned = [
+        worker.registry.get_sample_value("traceflow_sink_owned_partitions", {"sink": "events"}) for worker in workers
+    ]
+    assert sorted(count or 0 for count in owned) == [0, 1, 1]
+    for worker, count in zip(workers, owned, strict=True):
+        if count:
+            worker.stop()
+    expected = log.load(0, 20)
+    until(lambda: row_count(database) == expected)
+    workers[owned.index(min(owned, key=lambda count: count or 0))].stop()
+
+
 def test_a_database_that_goes_away_under_load_is_waited_for(settings: Environment, database: str) -> None:
     log = Log(settings)
     name = database.rpartition("/")[2].partition("?")[0]
