@@ -6,14 +6,15 @@ results in Kafka exactly as the fold says, whoever dies when (`stage`).
 - `logic`: the contract between the fold and what a stage means by a session; `digest` and `analyze` implement it;
 - `facts`: what the changelog holds, and how a partition is recovered from it;
 - `sessions`: the states of a partition's sessions: encoded, decoded as memory allows, restored after an error;
+- `agenda`: when the clock concerns which session next; `batch`: what a stretch of the log gives;
 - `fold`: the rules: order, time, closing, parking, the chain to the stage before;
-- `progress`: where a partition stands, and when a stage is stuck: policies that are given the time;
-- `run_scheduler`, `changelog_store`, `stage_app`: Faust, shaped by its public settings; nothing else imports it;
-- `durable_writer`: flights of records, each awaited; `stage`: positions, batches, ticks;
-- `settings`, `metrics`, `watchdog`, `fail_stop`: what a process needs besides;
+- `kinds`: the two stages; `delivery`: whether what is delivered continues where the state is;
+- `runs`, `changelog_store`, `faust_app`: Faust, shaped by its public settings;
+- `dispatch`, `flights`: what batches are on the wire, each flight awaited; `stage`: the reader and the writer;
+- `pulse`, `watchdog`, `failstop`, `metrics`, `settings`: what a process needs besides;
 - `worker`, `__main__`: `python -m stream_processors digest|analyze`.
 
-Floors: `logic`, `facts`, `sessions`, `fold`, `progress` and the logic in `digest` and `analyze` are pure (1): they
-import `schemas` and no driver. The rest is drivers (2) and wiring (3), and may import `adapters`. Nothing here imports
-`ingest_gateway` or `sinks`.
+Floors: `runs`, `changelog_store`, `faust_app`, `dispatch`, `flights`, `stage`, `pulse`, `watchdog`, `failstop` and
+`metrics` are drivers (2), `worker` and `__main__` wiring (3); all else is pure (1) and imports `schemas` and no driver.
+Only the drivers and the wiring may import `adapters`; nothing here imports `ingest_gateway` or `sinks`.
 """

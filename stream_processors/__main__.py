@@ -9,12 +9,13 @@ import structlog
 from adapters import logs
 from schemas.environment import SettingsError
 from stream_processors.failstop import HALT
-from stream_processors.worker import CannotStart, Environment, build_logic, run, stage_kind
+from stream_processors.kinds import KINDS
+from stream_processors.worker import CannotStart, Environment, build_logic, run
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run until a signal comes; return the exit code of a start that failed."""
-    kind = stage_kind(arguments[0]) if len(arguments) == 1 else None
+    kind = KINDS.get(arguments[0]) if len(arguments) == 1 else None
     if kind is None:
         print("usage: python -m stream_processors digest|analyze", file=sys.stderr)
         return HALT

@@ -36,8 +36,12 @@ class ChangelogStore(Store[bytes, bytes]):
         return facts
 
     def note_written(self, partition: int, offset: int) -> None:
-        """Remember how far the changelog is known, because we wrote it: nothing is read twice."""
-        self._positions[partition] = offset
+        """Remember how far the changelog is known, because we wrote it: nothing is read twice.
+
+        Not so for a partition that was dropped: its next recovery has to read everything.
+        """
+        if partition in self._facts:
+            self._positions[partition] = offset
 
     def drop(self, partition: int) -> None:
         """Forget a partition: it belongs to somebody else, or its recovery has to start anew."""

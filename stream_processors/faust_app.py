@@ -1,5 +1,6 @@
 """The Faust app of a stage: which of Faust's settings are used, and why. Measured on the exact versions pinned."""
 
+import os
 import ssl
 import tempfile
 import threading
@@ -12,9 +13,10 @@ import faust
 from schemas.connections import KafkaSettings, LogSettings
 from stream_processors.changelog_store import ChangelogStore, ChangelogTable
 from stream_processors.failstop import fail_stop
+from stream_processors.kinds import StageKind
 from stream_processors.runs import RunScheduler
 from stream_processors.settings import StageSettings
-from stream_processors.stage import StageKind
+from stream_processors.stage import Stage
 
 REQUEST_TIMEOUT_S = 30.0
 """Of the consumer's requests; has to be longer than the group's session."""
@@ -23,11 +25,16 @@ REQUEST_TIMEOUT_S = 30.0
 class StageApp(faust.App):
     """A Faust app that cannot hang at its end."""
 
+    before_stop: Callable[[], Awaitable[None]] | None = None
+    """Finishes what has begun."""
+
     async def on_stop(self) -> None:
         """Stop; a stop in the middle of a join would hang for a minute while the group counts on this member."""
         timer = threading.Timer(float(self.conf.broker_session_timeout), fail_stop, ("stop_takes_too_long",))
         timer.daemon = True
         timer.start()
+        if self.before_stop is not None:
+            await self.before_stop()
         await super().on_stop()
 
 
@@ -52,8 +59,8 @@ def build_app(
         store="memory://",
         table_standby_replicas=0,
         datadir=_data_directory(kind.name),
-        # in runs: little is fetched in vain when partitions move
-        stream_buffer_maxsize=64,
+        # in runs, each of up to 8 MB
+        stream_buffer_maxsize=16,
         stream_wait_empty=False,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=settings.fetch_mb << 20,
@@ -87,40 +94,28 @@ def build_app(
     return app, store, source
 
 
-def connect_signals(
-    app: StageApp,
-    *,
-    source: Any,
-    run: Callable[[Any], Awaitable[None]],
-    on_revocation: Callable[[], Awaitable[None]],
-    on_assignment: Callable[[], Awaitable[None]],
-    task: Callable[[], Awaitable[None]],
-) -> None:
-    """Let the app call the stage: for what it delivers, when partitions move, and for a task beside."""
+def connect(app: StageApp, stage: Stage, *, source: Any, beat: Callable[[], Awaitable[None]]) -> None:
+    """Let the app call the stage: for what it delivers, when partitions move, and at the end; and beat beside."""
 
     async def process(stream: Any) -> None:
-        await run(stream)
+        await stage.run(stream)
 
     async def on_revoked(_app: Any, /, *_args: Any, **_kwargs: Any) -> None:
-        await on_revocation()
+        await stage.revoked()
 
     async def on_assigned(_app: Any, /, *_args: Any, **_kwargs: Any) -> None:
-        await on_assignment()
+        await stage.assigned()
 
     app.agent(source, name="stage", concurrency=1)(process)
     app.on_partitions_revoked.connect(on_revoked)
     app.on_partitions_assigned.connect(on_assigned)
-    app.task(task)
-
-
-def is_settled(app: StageApp) -> bool:
-    """Tell whether the worker belongs to its group and has recovered what it owns."""
-    return bool(app.consumer_generation_id > 0 and not app.rebalancing and not app.in_recovery)
+    app.before_stop = stage.stop
+    app.task(beat)
 
 
 def _data_directory(name: str) -> str:
     """Return a directory that Faust insists on; a memory store leaves nothing in it."""
-    directory = Path(tempfile.gettempdir()) / f"traceflow-faust-{name}"
+    directory = Path(tempfile.gettempdir()) / f"traceflow-faust-{os.getuid()}-{name}"
     directory.mkdir(mode=0o700, exist_ok=True)
     return str(directory)
 

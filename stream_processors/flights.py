@@ -1,10 +1,17 @@
-"""Send records in flights: all of one are acknowledged before the next begins."""
+"""Send records in flights: all of one are acknowledged before the next begins.
+
+Acknowledgements are taken up on the event loop, by polling while a flight is on its way. A polling thread, or one that
+flushes, would have to wait for the interpreter's lock once a record while the loop folds: up to 5 ms each.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from confluent_kafka import KafkaException, Message, Producer
+from confluent_kafka import KafkaException, Message
+
+POLL_S = 0.001
+"""A flight takes a few milliseconds."""
 
 Acknowledged = Callable[[int, int], None]
 """Gets partition and offset."""
@@ -24,13 +31,37 @@ class Letter(NamedTuple):
     headers: Sequence[tuple[str, bytes]] = ()
 
 
-class Flights:
-    """One idempotent producer, used from one task."""
+class LetterProducer(Protocol):
+    """The part of confluent-kafka's Producer that flights need."""
 
-    def __init__(self, producer: Producer, *, timeout_s: float) -> None:
+    def produce(self, *args: Any, **kwargs: Any) -> None:
+        """Queue a record."""
+
+    def poll(self, timeout: float) -> int:
+        """Call the callbacks of what has been acknowledged or has failed."""
+
+
+class _Flight:
+    """Counts the acknowledgements of one flight; every record gets one, at the latest after `message.timeout.ms`."""
+
+    def __init__(self, expected: int, acknowledged: Acknowledged | None) -> None:
+        self.missing = expected
+        self.failure: str | None = None
+        self._acknowledged = acknowledged
+
+    def landed(self, error: object, message: Message) -> None:
+        self.missing -= 1
+        if error is not None:
+            self.failure = str(error)
+        elif self._acknowledged is not None:
+            self._acknowledged(message.partition() or 0, message.offset() or 0)
+
+
+class Flights:
+    """One idempotent producer, used from one event loop; one flight at a time."""
+
+    def __init__(self, producer: LetterProducer) -> None:
         self._producer = producer
-        self._timeout_s = timeout_s
-        self._failures: list[str] = []
 
     async def send(self, letters: Sequence[Letter], acknowledged: Acknowledged | None = None) -> None:
         """Send a flight and wait until the broker has all of it.
@@ -38,36 +69,29 @@ class Flights:
         Raises:
             FlightFailed: it has not; the process has to end, because what it holds in memory is ahead of the log.
         """
-        if not letters:
-            return
-
-        def delivered(error: object, message: Message) -> None:
-            if error is not None:
-                self._failures.append(str(error))
-            elif acknowledged is not None:
-                acknowledged(message.partition() or 0, message.offset() or 0)
-
+        flight = _Flight(len(letters), acknowledged)
         for letter in letters:
-            self._produce(letter, delivered)
-        loop = asyncio.get_running_loop()
-        left = await loop.run_in_executor(None, self._producer.flush, self._timeout_s)
-        if left or self._failures:
-            raise FlightFailed(f"{left + len(self._failures)} records not acknowledged: {self._failures[:1]}")
+            while not self._queue(letter, flight.landed):
+                self._producer.poll(0)
+                await asyncio.sleep(POLL_S)
+        while flight.missing:
+            self._producer.poll(0)
+            if flight.missing:
+                await asyncio.sleep(POLL_S)
+        if flight.failure is not None:
+            raise FlightFailed(f"a record of {len(letters)} is not acknowledged: {flight.failure}")
 
-    def post(self, letter: Letter) -> None:
-        """Send a record that nothing waits for."""
-        self._produce(letter, lambda _error, _message: None)
+    def post(self, letter: Letter, acknowledged: Acknowledged) -> None:
+        """Send a record that nothing depends on; it is dropped where the queue is full."""
+        self._queue(letter, _Flight(1, acknowledged).landed)
         self._producer.poll(0)
 
-    def _produce(self, letter: Letter, delivered: Callable[[object, Message], None]) -> None:
-        while True:
-            try:
-                self._producer.produce(
-                    letter.topic, letter.value, letter.key, letter.partition, delivered, headers=list(letter.headers)
-                )
-            except BufferError:
-                self._producer.poll(0.01)
-            except KafkaException as error:
-                raise FlightFailed(f"a record for {letter.topic} cannot be sent: {error}") from error
-            else:
-                return
+    def _queue(self, letter: Letter, landed: Callable[[object, Message], None]) -> bool:
+        topic, partition, key, value, headers = letter
+        try:
+            self._producer.produce(topic, value, key, partition, landed, headers=list(headers))
+        except BufferError:
+            return False
+        except KafkaException as error:
+            raise FlightFailed(f"a record for {topic} cannot be sent: {error}") from error
+        return True

@@ -12,6 +12,9 @@ class StageSettings(Settings):
     """Silence after which the group gives a worker's partitions away: what a kill costs; Kafka's least is 6 s."""
     rebalance_s: float = Field(default=20.0, ge=6.0, le=600.0)
     """How long a join waits for the others: a batch in hand takes well under a second."""
+    delivery_timeout_s: float = Field(default=30.0, ge=1.0, le=50.0)
+    """How long a record may wait for its acknowledgement: a broker that restarts is back within this, and a worker that
+    waits in vain starts anew before the watchdog's minute is over."""
     tick_ms: int = Field(default=1000, ge=50, le=60_000)
     """How often log time is shown: deadlines are settled to this precision."""
     batch_records: int = Field(default=1000, ge=1, le=10_000)

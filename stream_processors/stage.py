@@ -1,69 +1,55 @@
 """The stage: folds what Faust delivers, and writes it so that no crash, owner or order can change the result.
 
 Faust gives it group membership, the assignment of partitions, flow control and the recovery of the changelog. Positions
-are our own: a partition's fold knows the last record that its state includes. What Faust delivers below that is
-skipped; what it delivers beyond the next record is a gap (Faust skips records after a rebalance: 90 of 100,000 in eight
-joins and leaves), and the consumer is sent back. Kafka's committed offsets serve the lag tools only.
+are our own (`delivery`); Kafka's committed offsets serve the lag tools only.
 
-A batch is written in this order, each step acknowledged before the next (`stream_processors.facts` says why):
+Two tasks share the event loop. The reader folds runs, slice by slice. The writer cuts what is folded into batches and
+writes them, while the reader goes on; a batch is written in this order, each step acknowledged before the next:
 
 1. outputs and dead letters,
 2. new facts, and the deletions of facts that the batch before superseded,
 3. the partition records.
 
-Whatever fails ends the process (`failstop`); the next owner folds the same records to the same result.
+So a batch is as large as what was folded while the last one was written, within `Bounds`. Whatever fails ends the
+process (`failstop`); the next owner folds the same records to the same result.
 """
 
 import asyncio
 import time
 from collections import Counter as Tally
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 from faust.types import TP
 
-from adapters.dead_letters import DeadLetterCounts, DeadLetterLimit, ParkedRecord, describe_parked
-from schemas import topics
-from schemas.messages import KIND_HEADER, Kind
-from schemas.topics import Topic
+from adapters.dead_letters import DeadLetterCounts, DeadLetterLimit
+from schemas.messages import KIND_HEADER
 from stream_processors.batch import Batch
 from stream_processors.changelog_store import ChangelogStore
-from stream_processors.facts import changelog_flight, recover
-from stream_processors.failstop import HALT, fail_stop
-from stream_processors.flights import Flights, Letter
+from stream_processors.delivery import Decision, Delivery
+from stream_processors.dispatch import Dispatch, count_parked
+from stream_processors.facts import DamagedFact, NewerFactFormat, recover
+from stream_processors.failstop import HALT, RESTART, fail_stop
+from stream_processors.flights import Flights
 from stream_processors.fold import PartitionFold
-from stream_processors.logic import LogRecord, Parked, SessionLogic
+from stream_processors.logic import LogRecord, NewerStateFormat, SessionLogic
 from stream_processors.metrics import StageMetrics
+from stream_processors.sessions import UnencodableState
 
-MAX_SEEKS = 50
-"""Attempts to get at the next record before the worker gives up and starts anew."""
+SLICE_S = 0.02
+"""Folding holds the event loop no longer than this: flights, ticks and heartbeats go on beside it."""
 
-_TICK_HEADERS = ((KIND_HEADER, Kind.TICK.value.encode()),)
+_HALTING = (NewerStateFormat, NewerFactFormat, DamagedFact, UnencodableState)
+"""What a restart would only meet again."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class StageKind:
-    """Which log a stage folds, and where its facts go."""
-
-    name: str
-    source: Topic
-    changelog: Topic
-    weight_bytes: int
-    """What a unit of its logic's `weight` takes in memory."""
-
-
-DIGEST = StageKind("digest", topics.RECORDINGS, topics.DIGEST_CHANGELOG, weight_bytes=300)
-ANALYZE = StageKind("analyze", topics.EVENTS, topics.ANALYZE_CHANGELOG, weight_bytes=1)
-KINDS = {kind.name: kind for kind in (DIGEST, ANALYZE)}
-
-
-@dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a batch holds at most, and what stays decoded."""
+    """What is folded ahead of the batch that is being written, at most, and what stays decoded."""
 
     records: int
     size: int
@@ -72,260 +58,249 @@ class Bounds:
     """Of one partition, in the unit of the logic."""
 
 
+@dataclass(slots=True)
+class Partition:
+    """A partition that we own: its fold, and where its log stands."""
+
+    fold: PartitionFold[Any]
+    wanted: int
+    """The offset of the next record to fold."""
+    written: int
+    """The last offset that is durably included."""
+    latest: int = 0
+    """Log time of the last record folded, epoch ms."""
+    delivery: Delivery = field(default_factory=Delivery)
+
+
 class Stage:
     """One worker's part of a stage; lives on Faust's event loop."""
 
     def __init__(
         self,
-        kind: StageKind,
         logic: SessionLogic[Any],
         *,
         app: Any,
         store: ChangelogStore,
         flights: Flights,
-        prefix: str,
+        dispatch: Dispatch,
         bounds: Bounds,
         metrics: StageMetrics,
     ) -> None:
-        self._kind = kind
         self._logic = logic
         self._app = app
         self._store = store
         self._flights = flights
-        self._prefix = prefix
+        self._dispatch = dispatch
         self._bounds = bounds
         self._metrics = metrics
-        self._source = kind.source.full_name(prefix)
-        self._changelog = kind.changelog.full_name(prefix)
-        self._folds: dict[int, PartitionFold[Any]] = {}
-        self._latest: dict[int, int] = {}
-        self._seeks: Tally[int] = Tally()
-        self._generation = -1
-        self._lock = asyncio.Lock()
+        self._source = dispatch.kind.source.full_name(dispatch.prefix)
+        self.partitions: dict[int, Partition] = {}
+        self._is_reading = False
+        self._records = self._size = 0
+        self._work = asyncio.Event()
+        self._written = asyncio.Condition()
+        self._is_writing = False
         self._letters = DeadLetterCounts()
         self._limit = DeadLetterLimit()
-        self.finished_at = time.monotonic()
-        """When the last batch was written, for the watchdog."""
-        self.lag = 0
 
     # --- what Faust tells
 
     async def revoked(self) -> None:
-        """Finish the batch in hand; what is queued belongs to a generation that is over."""
-        async with self._lock:
-            self._generation = -1
+        """Finish what is folded; what is queued belongs to a generation that is over."""
+        await self.stop()
         self._store.restart_recovery()
 
     async def assigned(self) -> None:
         """Let go of what is not ours any more; what stays keeps its state in memory."""
-        mine = {tp.partition for tp in self._assignment()}
-        for partition in [p for p in self._folds if p not in mine]:
-            del self._folds[partition]
-            self._latest.pop(partition, None)
+        mine = {tp.partition for tp in self.assignment()}
+        for partition in [p for p in self.partitions if p not in mine]:
+            del self.partitions[partition]
             self._store.drop(partition)
+            self._metrics.forget(partition)
+        self._is_reading = True
         log.info("partitions_assigned", partitions=sorted(mine))
 
+    async def stop(self) -> None:
+        """Stop reading, and finish what is folded."""
+        self._is_reading = False
+        await self._drain()
+
+    def assignment(self) -> set[TP]:
+        """Return which partitions of the log are ours."""
+        return {tp for tp in self._app.consumer.assignment() if tp.topic == self._source}
+
     async def run(self, stream: Any) -> None:
-        """Take runs from Faust and fold them, batch by batch, until the worker stops."""
-        queue = stream.channel.queue
-        runs: list[Any] = []
-        records = size = 0
+        """Read and write until the worker stops."""
+        writer = asyncio.ensure_future(self._write_batches())
         try:
             async for event in stream.noack().events():
                 run = event.message
                 run.acked = True
-                runs.append(run)
-                records += len(run.value)
-                size += run.serialized_value_size
-                if queue.empty() or records >= self._bounds.records or size >= self._bounds.size:
-                    batch, runs, records, size = runs, [], 0, 0
-                    await self._process(batch)
-        except asyncio.CancelledError:
-            raise
-        except MemoryError:
-            fail_stop("out_of_memory")
+                await self._read(run)
         except BaseException as error:
-            code = HALT if type(error).__name__ in _HALTING else 75
-            log.error("stage_failed", exc_info=error)
-            fail_stop("stage_failed", code=code, reason=str(error))
+            _end(error)
+            raise
+        finally:
+            writer.cancel()
 
-    # --- a batch
+    # --- the reader
 
-    async def _process(self, runs: Sequence[Any]) -> None:
-        async with self._lock:
-            generation = self._app.consumer_generation_id
-            if generation != self._generation:
-                self._generation = generation
-                self._seeks.clear()
-            began = time.perf_counter()
-            touched = set()
-            for run in runs:
-                if run.generation_id == generation and await self._is_next(run):
-                    self._fold(run)
-                    touched.add(run.partition)
-            batches = {p: self._folds[p].cut() for p in sorted(touched) if self._folds[p].pending}
-            self._metrics.fold_seconds.observe(time.perf_counter() - began)
-            if batches:
-                await self._write(batches)
-                self._metrics.batch_seconds.observe(time.perf_counter() - began)
-                self.finished_at = time.monotonic()
+    async def _read(self, run: Any) -> None:
+        if not self._is_reading or run.generation_id != self._app.consumer_generation_id:
+            return
+        records = run.value
+        partition = self._partition(run.partition)
+        if await self._is_next(partition, run.partition, records):
+            records = records[partition.wanted - records[0].offset :]
+            if partition.fold.position.offset < 0:
+                # the first record of a chain may have any source, so it must not get lost while later ones land
+                await self._fold(partition, records[:1])
+                await self._drain()
+                records = records[1:]
+            await self._fold(partition, records)
 
-    def _fold_of(self, partition: int) -> PartitionFold[Any]:
-        fold = self._folds.get(partition)
-        if fold is None:
-            facts = self._store.take(partition)
+    def _partition(self, number: int) -> Partition:
+        found = self.partitions.get(number)
+        if found is None:
+            facts = self._store.take(number)
             fold = PartitionFold(self._logic, recover(facts), cache_weight=self._bounds.cache_weight)
-            self._folds[partition] = fold
+            offset = fold.position.offset
+            found = self.partitions[number] = Partition(fold, wanted=offset + 1, written=offset)
             self._metrics.recovered_facts.inc(len(facts))
-            log.info("partition_recovered", partition=partition, facts=len(facts), offset=fold.position.offset)
-        return fold
+            log.info("partition_recovered", partition=number, facts=len(facts), offset=offset)
+        return found
 
-    async def _is_next(self, run: Any) -> bool:
+    async def _is_next(self, partition: Partition, number: int, records: Sequence[Any]) -> bool:
         """Tell whether a run continues where the state is; if delivery has jumped ahead, send it back."""
-        partition, first, last = run.partition, run.value[0].offset, run.value[-1].offset
-        wanted = self._fold_of(partition).position.offset + 1
-        if last - first != len(run.value) - 1:
-            fail_stop("log_has_a_hole", partition=partition, first=first, last=last, records=len(run.value))
-        if first <= wanted:
-            self._seeks.pop(partition, None)
-            return bool(last >= wanted)
-        tp = TP(self._source, partition)
+        offsets = (records[0].offset, records[-1].offset)
+        if offsets[1] - offsets[0] != len(records) - 1:
+            fail_stop("log_has_a_hole", code=HALT, partition=number, offsets=offsets, records=len(records))
+        if offsets[0] > partition.wanted:
+            await self._start_where_log_starts(partition, number)
+        judged = partition.delivery.judge(offsets, wanted=partition.wanted, now=time.monotonic())
+        partition.delivery, decision = judged
+        if decision is Decision.SEEK:
+            self._metrics.seeks.inc()
+            await self._app.consumer.seek(TP(self._source, number), partition.wanted)
+        elif decision is Decision.GIVE_UP:
+            fail_stop("records_not_delivered", partition=number, wanted=partition.wanted, delivered=offsets[0])
+        return decision is Decision.FOLD
+
+    async def _start_where_log_starts(self, partition: Partition, number: int) -> None:
+        """Let a new fold begin with what retention has left; an old one must never lose a record to it."""
+        tp = TP(self._source, number)
         lowest = (await self._app.consumer.earliest_offsets(tp))[tp] or 0
-        if lowest > wanted:
-            fail_stop("retention_took_records", code=HALT, partition=partition, wanted=wanted, lowest=lowest)
-        self._seeks[partition] += 1
-        self._metrics.seeks.inc()
-        if self._seeks[partition] > MAX_SEEKS:
-            fail_stop("records_not_delivered", partition=partition, wanted=wanted, delivered=first)
-        await self._app.consumer.seek(tp, wanted)
-        return False
+        if lowest <= partition.wanted:
+            return
+        if partition.fold.position.offset >= 0:
+            fail_stop("retention_took_records", code=HALT, partition=number, wanted=partition.wanted, lowest=lowest)
+        partition.wanted = lowest
 
-    def _fold(self, run: Any) -> None:
-        self._folds[run.partition].feed(
-            LogRecord(
-                offset=record.offset,
-                timestamp=record.timestamp,
-                kind=_kind(record.headers),
-                key=record.key or b"",
-                value=record.value or b"",
-                headers=record.headers,
-            )
-            for record in run.value
-        )
-        self._latest[run.partition] = run.timestamp
+    async def _fold(self, partition: Partition, records: Sequence[Any]) -> None:
+        began = time.perf_counter()
+        for record in records:
+            if not self._is_reading:
+                # a rebalance began during the last slice: whoever gets the partition folds the rest
+                return
+            partition.fold.feed((_log_record(record),))
+            partition.wanted = record.offset + 1
+            partition.latest = record.timestamp
+            self._records += 1
+            self._size += max(record.serialized_value_size, 0)
+            if (now := time.perf_counter()) - began > SLICE_S:
+                self._metrics.fold_seconds.inc(now - began)
+                await self._make_room()
+                began = time.perf_counter()
+        self._metrics.fold_seconds.inc(time.perf_counter() - began)
+        await self._make_room()
 
-    async def _write(self, batches: dict[int, Batch]) -> None:
-        """Write batches in the order that the module says."""
-        outputs = [letter for p, batch in batches.items() for letter in self._outputs(p, batch)]
-        parked = [letter for p, batch in batches.items() for letter in self._parked(p, batch)]
-        # 1.
-        await self._flights.send([*outputs, *parked])
-        # 2.
-        await self._flights.send(
-            [
-                Letter(self._changelog, p, key, value)
-                for p, batch in batches.items()
-                for key, value in changelog_flight(batch.facts, batch.deletions)
-            ]
-        )
-        # 3.
-        await self._flights.send(
-            [Letter(self._changelog, p, *batch.record) for p, batch in batches.items()],
-            acknowledged=self._store.note_written,
-        )
-        for batch in batches.values():
-            self._count(batch)
+    async def _make_room(self) -> None:
+        """Let the writer know, and wait for it if too much is folded."""
+        self._work.set()
+        await asyncio.sleep(0)
+        async with self._written:
+            await self._written.wait_for(self._has_room)
 
-    def _outputs(self, partition: int, batch: Batch) -> list[Letter]:
-        return [
-            Letter(self._prefix + output.topic, partition, output.key, output.value, output.headers)
-            for output in batch.outputs
-        ]
+    def _has_room(self) -> bool:
+        return self._records < self._bounds.records and self._size < self._bounds.size
 
-    def _parked(self, partition: int, batch: Batch) -> list[Letter]:
-        for parked in batch.parked:
-            self._letters = self._letters.parked(parked.reason)
-        self._letters = self._letters.passed(max(0, batch.records - len(batch.parked)))
+    # --- the writer
+
+    async def _write_batches(self) -> None:
+        try:
+            while True:
+                await self._work.wait()
+                await self._write()
+        except BaseException as error:
+            _end(error)
+            raise
+
+    async def _write(self) -> None:
+        """Cut what is folded, and write it."""
+        self._is_writing = True
+        self._work.clear()
+        self._records = self._size = 0
+        batches = {
+            number: partition.fold.cut()
+            for number, partition in sorted(self.partitions.items())
+            if partition.fold.pending
+        }
+        if batches:
+            await self._send(batches)
+        async with self._written:
+            self._is_writing = False
+            self._written.notify_all()
+
+    async def _send(self, batches: dict[int, Batch]) -> None:
+        """Send batches in the order that the module says."""
+        began = time.perf_counter()
+        self._letters = count_parked(self._letters, batches)
         if reason := self._limit.exceeded(self._letters):
             fail_stop("too_many_dead_letters", code=HALT, reason=reason)
-        topic = topics.DEAD_LETTERS.full_name(self._prefix)
-        return [
-            Letter(topic, partition, record.key, record.value, describe_parked(record, stage=self._kind.name))
-            for record in (self._as_parked(partition, parked) for parked in batch.parked)
-        ]
+        # 1.
+        await self._flights.send(self._dispatch.effects(batches))
+        # 2.
+        await self._flights.send(self._dispatch.facts(batches))
+        # 3.
+        await self._flights.send(self._dispatch.records(batches), self._store.note_written)
+        for number, batch in batches.items():
+            self.partitions[number].written = batch.offset
+            self._count(batch)
+        self._metrics.write_seconds.observe(time.perf_counter() - began)
 
-    def _as_parked(self, partition: int, parked: Parked) -> ParkedRecord:
-        record = parked.record
-        return ParkedRecord(
-            reason=parked.reason,
-            topic=self._kind.source.name,
-            partition=partition,
-            offset=record.offset,
-            key=record.key or None,
-            value=record.value,
-            headers=record.headers,
-            index=parked.index,
-            detail=parked.detail,
-        )
+    async def _drain(self) -> None:
+        """Wait until all that is folded is written."""
+        async with self._written:
+            await self._written.wait_for(lambda: not self._work.is_set() and not self._is_writing)
 
     def _count(self, batch: Batch) -> None:
         metrics = self._metrics
         metrics.batches.inc()
         metrics.records.inc(batch.records)
+        metrics.batch_records.observe(batch.records)
         metrics.ignored_sources.inc(batch.ignored_sources)
         for topic, count in Tally(output.topic for output in batch.outputs).items():
             metrics.outputs.labels(topic).inc(count)
         for parked in batch.parked:
             metrics.parked.labels(parked.reason).inc()
 
-    # --- once a tick
 
-    def tick(self) -> None:
-        """Show log time in every partition that we own, recovered or not; a second tick is harmless."""
-        for tp in self._assignment():
-            self._flights.post(Letter(self._source, tp.partition, None, b"", _TICK_HEADERS))
-
-    def measure(self, *, now: float) -> None:
-        """Tell how far behind we are."""
-        lag, oldest, watermark = 0, 0.0, 0.0
-        for tp in self._assignment():
-            fold = self._folds.get(tp.partition)
-            if fold is None:
-                continue
-            behind = max(0, (self._app.consumer.highwater(tp) or 0) - fold.position.offset - 1)
-            lag += behind
-            if behind and (latest := self._latest.get(tp.partition)):
-                oldest = max(oldest, now - latest / 1000)
-            if fold.position.watermark:
-                watermark = max(watermark, now - fold.position.watermark / 1000)
-        self.lag = lag
-        metrics = self._metrics
-        metrics.lag_records.set(lag)
-        metrics.oldest_record_age_seconds.set(oldest)
-        metrics.watermark_age_seconds.set(watermark)
-        metrics.open_sessions.set(sum(fold.open_sessions for fold in self._folds.values()))
-        metrics.owned_partitions.set(len(self._folds))
-
-    async def commit(self) -> None:
-        """Commit positions to the group, for the lag tools: nothing here ever reads them."""
-        if self._lock.locked():
-            return
-        mine = self._assignment()
-        offsets = {TP(self._source, p): fold.position.offset + 1 for p, fold in self._folds.items()}
-        offsets = {tp: offset for tp, offset in offsets.items() if tp in mine and offset > 0}
-        if offsets:
-            await self._app.consumer._commit(offsets)
-
-    def _assignment(self) -> set[TP]:
-        return {tp for tp in self._app.consumer.assignment() if tp.topic == self._source}
+def _log_record(record: Any) -> LogRecord:
+    headers = record.headers or ()
+    kind = next((value for name, value in headers if name == KIND_HEADER), b"")
+    return LogRecord(
+        offset=record.offset,
+        timestamp=record.timestamp,
+        kind=kind.decode("utf-8", "replace"),
+        key=record.key or b"",
+        value=record.value or b"",
+        headers=headers,
+    )
 
 
-_HALTING = frozenset({"NewerStateFormat", "NewerFactFormat", "DamagedFact"})
-"""Exceptions that a restart would only meet again."""
-
-
-def _kind(headers: Sequence[tuple[str, bytes]] | None) -> str:
-    for name, value in headers or ():
-        if name == KIND_HEADER:
-            return value.decode("utf-8", "replace")
-    return ""
+def _end(error: BaseException) -> None:
+    """End the process for an exception: Faust would acknowledge what raised it, and go on."""
+    if isinstance(error, asyncio.CancelledError):
+        return
+    log.error("stage_failed", exc_info=error)
+    fail_stop("stage_failed", code=HALT if isinstance(error, _HALTING) else RESTART, reason=repr(error))

@@ -1,8 +1,9 @@
 """End a worker that is alive and does nothing: a thread that looks at it from outside its event loop."""
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from stream_processors.failstop import fail_stop
 
@@ -15,10 +16,21 @@ class Patience:
 
     settling_s: float = 120.0
     """Joining the group or recovering: longer, and recovery could race the log cleaner."""
-    idle_s: float = 60.0
-    """Records wait, and no batch is finished."""
+    stalled_s: float = 60.0
+    """A partition has records that wait, and is not written any further."""
     silent_s: float = 60.0
     """The event loop does not answer."""
+    commit_s: float = 120.0
+    """The group takes no commit: nothing depends on it, but a consumer that cannot commit is about to be lost."""
+
+
+class Progress(NamedTuple):
+    """A partition at a moment."""
+
+    written: int
+    """The last offset that is durably included; -1 for none."""
+    end: int
+    """The offset that the log will give next, as far as we know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,28 +38,34 @@ class Vitals:
     """What the worker looks like at a moment, monotonic seconds."""
 
     is_settled: bool
-    lag: int
-    finished_at: float
-    """When the last batch was finished."""
     heard_at: float
     """When the event loop last did its round."""
+    committed_at: float
+    """When the group last took a commit."""
+    progress: Mapping[int, Progress] = field(default_factory=dict)
+    """By partition."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Where the worker has been since when; a policy that is given the time."""
+    """What the worker has been like since when; a policy that is given the time."""
 
     patience: Patience
     unsettled_since: float | None = None
-    lagging_since: float | None = None
+    settled_since: float | None = None
+    waiting: Mapping[int, tuple[int, float]] = field(default_factory=dict)
+    """Partitions with records that wait: what was written when first seen, and when that was."""
 
     def look(self, vitals: Vitals, *, now: float) -> "Judgement":
         """Return the judgement after a look."""
-        return Judgement(
-            patience=self.patience,
-            unsettled_since=None if vitals.is_settled else self.unsettled_since or now,
-            lagging_since=self.lagging_since or now if vitals.is_settled and vitals.lag else None,
-        )
+        if not vitals.is_settled:
+            return Judgement(self.patience, unsettled_since=_earlier(self.unsettled_since, now))
+        waiting = {}
+        for partition, (written, end) in vitals.progress.items():
+            if written + 1 < end:
+                seen = self.waiting.get(partition)
+                waiting[partition] = seen if seen is not None and seen[0] == written else (written, now)
+        return Judgement(self.patience, settled_since=_earlier(self.settled_since, now), waiting=waiting)
 
     def verdict(self, vitals: Vitals, *, now: float) -> str | None:
         """Return why the worker has to end, or None."""
@@ -56,9 +74,16 @@ class Judgement:
             return "the event loop hangs"
         if self.unsettled_since is not None and now - self.unsettled_since > patience.settling_s:
             return "joining or recovering takes too long"
-        if self.lagging_since is not None and now - max(self.lagging_since, vitals.finished_at) > patience.idle_s:
-            return "records wait and no batch is finished"
+        for partition, (written, since) in self.waiting.items():
+            if now - since > patience.stalled_s:
+                return f"partition {partition} stands at {written} while records wait"
+        if self.settled_since is not None and now - max(self.settled_since, vitals.committed_at) > patience.commit_s:
+            return "the group takes no commit"
         return None
+
+
+def _earlier(since: float | None, now: float) -> float:
+    return now if since is None else since
 
 
 def watch(vitals: Callable[[], Vitals], *, clock: Callable[[], float], patience: Patience | None = None) -> None:

@@ -3,13 +3,13 @@
 import asyncio
 import gc
 import importlib
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import faust
-import structlog
 import uvloop
 from confluent_kafka import KafkaException, Producer
 from prometheus_client import CollectorRegistry
@@ -18,18 +18,17 @@ from adapters.kafka_producer import producer_config
 from adapters.metrics_server import serve_admin
 from schemas.connections import KafkaSettings, LogSettings
 from schemas.environment import masked, read_settings
+from stream_processors.dispatch import Dispatch
 from stream_processors.failstop import HALT, RESTART, fail_stop
-from stream_processors.faust_app import StageApp, build_app, connect_signals, is_settled
+from stream_processors.faust_app import StageApp, build_app, connect
 from stream_processors.flights import Flights
+from stream_processors.kinds import StageKind
 from stream_processors.logic import SessionLogic
 from stream_processors.metrics import declare_metrics
+from stream_processors.pulse import Pulse
 from stream_processors.settings import StageSettings
-from stream_processors.stage import KINDS, Bounds, Stage, StageKind
-from stream_processors.watchdog import Vitals, watch
-
-COMMIT_EVERY_TICKS = 5
-
-log = structlog.get_logger()
+from stream_processors.stage import Bounds, Stage
+from stream_processors.watchdog import watch
 
 
 class CannotStart(Exception):
@@ -83,17 +82,19 @@ def run(kind: StageKind, environment: Environment, logic: SessionLogic[Any]) -> 
     Raises:
         CannotStart: the broker does not answer, or a topic is missing.
     """
+    for name in ("faust", "mode", "aiokafka"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     producer = Producer(
         producer_config(
             environment.kafka,
             # a batch waits for three flights: company is what it brings along itself
             linger_ms=1,
-            # below the group's session: whoever cannot write any more is not believed to be alive
-            message_timeout_ms=int(environment.stage.group_session_s * 600),
-            request_timeout_ms=int(environment.stage.group_session_s * 300),
+            message_timeout_ms=int(environment.stage.delivery_timeout_s * 1000),
+            request_timeout_ms=int(environment.stage.delivery_timeout_s * 500),
             queue_buffering_max_kbytes=1 << 19,
             queue_buffering_max_messages=1_000_000,
-        )
+        ),
+        logger=logging.getLogger("rdkafka"),
     )
     _verify_topics(producer, kind, environment)
     loop = uvloop.new_event_loop()
@@ -113,25 +114,19 @@ def _assemble(kind: StageKind, environment: Environment, logic: SessionLogic[Any
     settings = environment.stage
     app, store, source = build_app(kind, kafka=environment.kafka, log=environment.log, settings=settings)
     store.on_slow_recovery = lambda seconds: fail_stop("recovery_takes_too_long", seconds=round(seconds, 1))
+    prefix, metrics = environment.log.topic_prefix, declare_metrics(registry)
+    flights = Flights(producer)
     stage = Stage(
-        kind,
         logic,
         app=app,
         store=store,
-        flights=Flights(producer, timeout_s=settings.group_session_s),
-        prefix=environment.log.topic_prefix,
+        flights=flights,
+        dispatch=Dispatch(kind, prefix),
         bounds=_bounds(kind, settings, environment.log.partitions),
-        metrics=declare_metrics(registry),
+        metrics=metrics,
     )
-    pulse = Pulse(stage, app, tick_s=settings.tick_ms / 1000)
-    connect_signals(
-        app,
-        source=source,
-        run=stage.run,
-        on_revocation=stage.revoked,
-        on_assignment=stage.assigned,
-        task=pulse.beat,
-    )
+    pulse = Pulse(stage, app=app, source=kind.source.full_name(prefix), flights=flights, metrics=metrics)
+    connect(app, stage, source=source, beat=lambda: pulse.beat(settings.tick_ms / 1000))
     watch(pulse.vitals, clock=time.monotonic)
     serve_admin(environment.log, registry=registry, ready=pulse.reasons_against_readiness)
     return app
@@ -145,48 +140,6 @@ def _bounds(kind: StageKind, settings: StageSettings, partitions: int) -> Bounds
         size=settings.batch_mb * 1_000_000,
         cache_weight=cache_bytes // kind.weight_bytes,
     )
-
-
-class Pulse:
-    """What a worker does once a tick, and what others may see of it."""
-
-    def __init__(self, stage: Stage, app: StageApp, *, tick_s: float) -> None:
-        self._stage = stage
-        self._app = app
-        self._tick_s = tick_s
-        self._heard_at = time.monotonic()
-        self._is_settled = False
-
-    async def beat(self) -> None:
-        """Send ticks, measure, and commit now and then, for ever."""
-        count = 0
-        while True:
-            await asyncio.sleep(self._tick_s)
-            count += 1
-            self._heard_at = time.monotonic()
-            self._is_settled = is_settled(self._app)
-            try:
-                if not self._app.rebalancing:
-                    self._stage.tick()
-                    self._stage.measure(now=time.time())
-                    if count % COMMIT_EVERY_TICKS == 0:
-                        await self._stage.commit()
-            except Exception as error:
-                # a rebalance can begin between any two lines above; the next beat comes anyway
-                log.warning("beat_failed", reason=repr(error))
-
-    def vitals(self) -> Vitals:
-        """Return what the watchdog looks at."""
-        return Vitals(
-            is_settled=self._is_settled,
-            lag=self._stage.lag,
-            finished_at=self._stage.finished_at,
-            heard_at=self._heard_at,
-        )
-
-    def reasons_against_readiness(self) -> list[str]:
-        """Return why the worker cannot do its work now."""
-        return [] if self._is_settled else ["joining the group or recovering"]
 
 
 def _verify_topics(producer: Producer, kind: StageKind, environment: Environment) -> None:
@@ -203,8 +156,3 @@ def _verify_topics(producer: Producer, kind: StageKind, environment: Environment
     wrong = {name: len(found[name].partitions) for name in needed}
     if set(wrong.values()) != {environment.log.partitions}:
         raise CannotStart(f"TRACEFLOW_PARTITIONS is {environment.log.partitions}, topics have {wrong}", code=HALT)
-
-
-def stage_kind(name: str) -> StageKind | None:
-    """Return the stage of that name, if there is one."""
-    return KINDS.get(name)

@@ -85,7 +85,7 @@ class ToyLogic:
 
     def on_tick(self, record: LogRecord, out: Emitted) -> None:
         data = _read(record) if record.value else {}
-        out.outputs.append(_output("ticks", b"", {"id": record.offset}))
+        out.outputs.append(_output("ai_jobs", b"", {"tick": record.offset}))
         if data.get("bad") == "on_tick":
             raise ValueError("on_tick is bad")
 

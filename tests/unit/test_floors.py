@@ -32,10 +32,12 @@ ADAPTERS = {
     },
     "stream_processors": {
         "changelog_store",
+        "dispatch",
         "failstop",
         "faust_app",
         "flights",
         "metrics",
+        "pulse",
         "runs",
         "stage",
         "watchdog",

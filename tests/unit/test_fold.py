@@ -84,7 +84,7 @@ def test_a_session_closes_only_when_the_clock_is_beyond_its_gap() -> None:
     fold = PartitionFold(ToyLogic())
     batch = fold.apply([record(0, 0), clock(1, GAP_MS), clock(2, GAP_MS + 1)])
     assert versions(batch) == [(b"a", 0, False), (b"a", 2, True)]
-    assert sent(batch, "ai_jobs") == [{"life": 0, "close": 1, "at": GAP_MS + 1}]
+    assert sent(batch, "ai_jobs")[1:] == [{"life": 0, "close": 1, "at": GAP_MS + 1}, {"tick": 2}]
     assert head(fold).is_closed
     assert fold.open_sessions == 0
 
@@ -117,7 +117,7 @@ def test_a_tick_that_does_not_move_the_clock_settles_nothing_and_reports_what_ch
     late = fold.apply([clock(2, 5_000), clock(3, 4_000), tick(4, 9_000)])
     assert versions(first) == []
     assert versions(late) == [(b"a", 1, False)]
-    assert [t["id"] for t in sent(late, "ticks")] == [2, 3, 4]
+    assert sent(late, "ai_jobs") == [{"tick": 2}, {"tick": 3}, {"tick": 4}]
     assert fold.position == PartitionRecord(offset=4, watermark=5_000, clock_tick=0, last_tick=4)
 
 
@@ -153,7 +153,7 @@ def test_waking_is_no_activity() -> None:
 
 def test_a_session_that_is_due_for_both_is_woken_before_it_is_closed() -> None:
     batch = PartitionFold(ToyLogic()).apply([record(0, 0, wake=300), clock(1, END)])
-    assert [o.topic for o in batch.outputs] == ["signals", "signals", "ai_jobs", "sessions", "ticks"]
+    assert [o.topic for o in batch.outputs] == ["signals", "signals", "ai_jobs", "sessions", "ai_jobs"]
 
 
 def test_late_data_reopens_the_same_life_and_its_activity_never_moves_back() -> None:
@@ -165,7 +165,7 @@ def test_late_data_reopens_the_same_life_and_its_activity_never_moves_back() -> 
     assert (state(fold)["life"], state(fold)["n"]) == (0, 2)
     assert fold.open_sessions == 1
     again = fold.apply([clock(3, 5_002 + GAP_MS)])
-    assert sent(again, "ai_jobs") == [{"life": 0, "close": 2, "at": 5_002 + GAP_MS}]
+    assert sent(again, "ai_jobs")[:1] == [{"life": 0, "close": 2, "at": 5_002 + GAP_MS}]
 
 
 def test_a_session_that_returns_after_its_residue_is_a_new_life() -> None:
@@ -246,7 +246,7 @@ def test_a_session_whose_settling_raises_is_closed_without_outputs(bad: str, mom
     (parked,) = batch.parked
     assert (parked.record.offset, parked.reason) == (2, Reason.ENGINE_ERROR)
     assert parked.detail.startswith("session a: Traceback")
-    assert [o.topic for o in batch.outputs] == ["ticks"]
+    assert [o.topic for o in batch.outputs] == ["ai_jobs"]
     assert (head(fold).is_closed, head(fold).offset, state(fold)) == (True, 2, before)
     assert fold.open_sessions == 0
 

@@ -1,0 +1,23 @@
+"""The two stages: which log each folds, and where its facts go. Pure."""
+
+from dataclasses import dataclass
+
+from schemas import topics
+from schemas.topics import Topic
+
+
+@dataclass(frozen=True, slots=True)
+class StageKind:
+    """What the runner has to know of a stage besides its logic."""
+
+    name: str
+    source: Topic
+    """The log that it folds."""
+    changelog: Topic
+    weight_bytes: int
+    """What a unit of its logic's `weight` takes in memory."""
+
+
+DIGEST = StageKind("digest", topics.RECORDINGS, topics.DIGEST_CHANGELOG, weight_bytes=300)
+ANALYZE = StageKind("analyze", topics.EVENTS, topics.ANALYZE_CHANGELOG, weight_bytes=1)
+KINDS = {kind.name: kind for kind in (DIGEST, ANALYZE)}
