@@ -1,5 +1,6 @@
 """Read what was parked: bounded, without a consumer group, for `traceflow dead-letters list|show`."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -61,7 +62,7 @@ def read_dead_letters(kafka: KafkaSettings, *, prefix: str, wanted: LetterFilter
         TimeoutError: the broker gave nothing for `READ_TIMEOUT_S`.
     """
     topic = topics.DEAD_LETTERS.full_name(prefix)
-    consumer = Consumer(_reader_configuration(kafka))
+    consumer = Consumer(_reader_configuration(kafka), logger=logging.getLogger("librdkafka"))
     try:
         ends = _ends(consumer, topic)
         consumer.assign(_starts(consumer, topic, list(ends), since=wanted.since))
@@ -81,7 +82,7 @@ def read_dead_letters(kafka: KafkaSettings, *, prefix: str, wanted: LetterFilter
 def show_dead_letter(kafka: KafkaSettings, *, prefix: str, partition: int, offset: int) -> StoredLetter | None:
     """Return the letter at a place of the dead-letters topic; None if there is none."""
     topic = topics.DEAD_LETTERS.full_name(prefix)
-    consumer = Consumer(_reader_configuration(kafka))
+    consumer = Consumer(_reader_configuration(kafka), logger=logging.getLogger("librdkafka"))
     try:
         end = _ends(consumer, topic).get(partition, 0)
         if not 0 <= offset < end:

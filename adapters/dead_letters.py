@@ -10,6 +10,7 @@ it was. It is written before the stage commits its offset, and therefore at leas
 (topic, partition, offset, stage, index), and ids make a second processing harmless.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -120,7 +121,8 @@ class LetterProducer(Protocol):
 
 def dead_letter_producer(kafka: KafkaSettings) -> Producer:
     """Build the producer of a dead-letter writer: nothing waits for company, because every batch is flushed."""
-    return Producer(producer_config(kafka, linger_ms=0, message_timeout_ms=int(FLUSH_TIMEOUT_S * 1000)))
+    config: dict[str, Any] = {**producer_config(kafka, linger_ms=0, message_timeout_ms=int(FLUSH_TIMEOUT_S * 1000))}
+    return Producer(config, logger=logging.getLogger("librdkafka"))
 
 
 class DeadLetterWriter:

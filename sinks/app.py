@@ -8,6 +8,7 @@ would look alive.
 """
 
 import gc
+import logging
 import os
 import secrets
 import socket
@@ -133,7 +134,7 @@ def build_loop(
     return SinkLoop(
         sink=sink,
         writer=writer,
-        consumer=Consumer(configuration, logger=structlog.stdlib.get_logger("librdkafka")),
+        consumer=Consumer(configuration, logger=logging.getLogger("librdkafka")),
         topic=topic,
         limits=environment.sink.limits(),
         metrics=metrics,

@@ -1,5 +1,6 @@
 """Sinks on a real broker and a real database, run in this process; feeds their topics and looks into the tables."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -92,7 +93,8 @@ class Log:
 
     def __init__(self, settings: Environment) -> None:
         self._prefix = settings.log.topic_prefix
-        self._producer = Producer(producer_config(settings.kafka, linger_ms=0))
+        config: dict[str, Any] = {**producer_config(settings.kafka, linger_ms=0)}
+        self._producer = Producer(config, logger=logging.getLogger("librdkafka"))
 
     def send(self, topic: topics.Topic, key: bytes, value: bytes, *, kind: str = "", partition: int = -1) -> None:
         """Send one record."""
