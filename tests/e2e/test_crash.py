@@ -24,7 +24,8 @@ VICTIMS = (
     ("analyze-0", signal.SIGKILL),
     ("digest-0", signal.SIGKILL),
     ("sink-0", signal.SIGKILL),
-    ("postgres", signal.SIGTERM),
+    # a fast shutdown, as `pg_ctl stop` asks for: a smart one would wait for clients that never leave
+    ("postgres", signal.SIGINT),
     ("kafka", signal.SIGTERM),
     ("kafka", signal.SIGKILL),
 )
