@@ -30,6 +30,15 @@ from stream_processors.settings import StageSettings
 from stream_processors.stage import Bounds, Stage
 from stream_processors.watchdog import watch
 
+_TALKATIVE = (
+    "faust",
+    "mode",
+    "aiokafka",
+    # Faust logs the life of its services under the names of their modules
+    "stream_processors.changelog_store",
+    "stream_processors.faust_app",
+)
+
 
 class CannotStart(Exception):
     """The worker cannot work here; `code` says whether a restart can help."""
@@ -82,7 +91,7 @@ def run(kind: StageKind, environment: Environment, logic: SessionLogic[Any]) -> 
     Raises:
         CannotStart: the broker does not answer, or a topic is missing.
     """
-    for name in ("faust", "mode", "aiokafka"):
+    for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
     producer = Producer(
         producer_config(

@@ -4,6 +4,7 @@ Run as a script it is such a worker: `python -m tests.integration.stage_process 
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import Any
 
 import orjson
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from adapters import logs
 from adapters.kafka_consumer import headers_of
@@ -77,6 +79,13 @@ class Worker:
         lines = self.get("/metrics")[1].splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((name + " ", name + "{")))
 
+    def freeze(self) -> None:
+        """Stop its time: it believes in what it had when it wakes up."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
@@ -98,8 +107,8 @@ class Stages:
         self._workers: list[Worker] = []
         self._producer: Producer | None = None
 
-    def start(self, name: str, **settings: str) -> Worker:
-        """Start a worker; it is ready some seconds later."""
+    def start(self, name: str, *, module: str = "tests.integration.stage_process") -> Worker:
+        """Start a worker, by default with the toy logic; it is ready some seconds later."""
         admin_port = free_port()
         output = self._directory / f"{name}-{len(self._workers)}.log"
         environ = os.environ | {
@@ -110,9 +119,8 @@ class Stages:
             # the broker's least: a kill is noticed soon
             "TRACEFLOW_STAGE_GROUP_SESSION_S": "6",
             "TRACEFLOW_STAGE_TICK_MS": "200",
-            **settings,
         }
-        command = [sys.executable, "-m", "tests.integration.stage_process", name]
+        command = [sys.executable, "-m", module, name]
         with output.open("wb") as stream:
             process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=stream, stderr=subprocess.STDOUT)
         worker = Worker(process, admin_port, output)
@@ -133,6 +141,13 @@ class Stages:
                 topic.full_name(self.prefix), data, key, partition, headers=[("kind", kind.encode())]
             )
         assert self._producer.flush(30) == 0
+
+    def delete_records_before(self, topic: Topic, partition: int, offset: int) -> None:
+        """Do to a log what retention does."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        name = topic.full_name(self.prefix)
+        for future in admin.delete_records([TopicPartition(name, partition, offset)]).values():
+            future.result()
 
     def read(self, topic: Topic) -> list[Stored]:
         """Read a topic from its beginning to its end as of now, in order of partition and offset."""

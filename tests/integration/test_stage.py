@@ -12,10 +12,12 @@ import pytest
 from schemas import topics as declared
 from schemas.messages import parse_dead_letter_headers
 from schemas.topics import Topic
-from stream_processors.facts import Recovered, SessionHead
+from stream_processors.facts import HEAD_BYTES, Recovered, SessionHead
 from stream_processors.fold import PartitionFold
 from tests.integration.stage_process import GAP_MS, RESIDUE_MS, Stages, Stored, stages, until
 from tests.stage_toy import ToyDigest, ToyLogic
+
+OUTPUT_KINDS = {"analyze": (b"toy",), "digest": (b"digest", b"digest_tick")}
 
 
 @pytest.fixture
@@ -94,39 +96,46 @@ def check_stage(system: Stages, logic: ToyLogic, *, source: Topic, changelog: To
 def check_partition(
     log: list[Stored], recovered: Recovered, sent: dict[str, list[Stored]], *, logic: ToyLogic, name: str
 ) -> None:
-    fold = PartitionFold(logic)
-    due: set[tuple[str, bytes, bytes]] = set()
-    parked: set[tuple[str, int, int]] = set()
-    ahead: dict[tuple[bytes, int], bytes] = {}
     assert [record.offset for record in log] == list(range(len(log)))
+    fold = PartitionFold(logic)
+    effects: dict[int, set[Effect]] = {}
+    facts: dict[tuple[bytes, int], bytes] = {}
+    at_record: dict[bytes, bytes] = {}
     for record in log:
         batch = fold.apply([record.as_log_record()])
-        outputs = {(output.topic, output.key or b"", output.value) for output in batch.outputs}
-        if record.offset <= recovered.record.offset:
-            due |= outputs
-            parked |= {(p.reason.value, p.record.offset, p.index) for p in batch.parked}
+        effects[record.offset] = {(o.topic, o.key or b"", o.value) for o in batch.outputs}
+        effects[record.offset] |= {(p.reason.value, b"%d" % p.record.offset, b"%d" % p.index) for p in batch.parked}
+        facts |= {(key, SessionHead.unpack(fact).offset): fact for key, fact in fold.facts.items()}
         if record.offset == recovered.record.offset:
             assert fold.position == recovered.record
             at_record = dict(fold.facts)
-        ahead |= {(key, SessionHead.unpack(fact).offset): fact for key, fact in fold.facts.items()}
     for key in set(at_record) | set(recovered.sessions):
         fact = recovered.sessions.get(key)
-        if fact is not None and SessionHead.unpack(fact).offset > recovered.record.offset:
-            assert ahead[key, SessionHead.unpack(fact).offset] == fact
-        else:
-            assert fact == at_record.get(key), f"{name}: {key!r}"
-    check_sent(sent, due, parked, name=name)
+        offset = -1 if fact is None else SessionHead.unpack(fact).offset
+        expected = facts[key, offset] if offset > recovered.record.offset else at_record.get(key)
+        assert fact == expected, f"{name}: {key!r}"
+    found = effects_found(sent, name=name)
+    due = set().union(*(e for offset, e in effects.items() if offset <= recovered.record.offset))
+    assert due <= found, f"{name} has not sent {min(due - found)}"
+    possible = set().union(*effects.values())
+    assert found <= possible, f"{name} has sent {min(found - possible)}"
 
 
-def check_sent(
-    sent: dict[str, list[Stored]], due: set[tuple[str, bytes, bytes]], parked: set[tuple[str, int, int]], *, name: str
-) -> None:
-    letters = [parse_dead_letter_headers(r.headers)[0] for r in sent[declared.DEAD_LETTERS.name]]
-    ours = {(letter.reason, letter.offset, letter.index) for letter in letters if letter.stage == name}
-    assert parked <= ours
-    for topic in {topic for topic, _, _ in due}:
-        found = {(topic, record.key, record.value) for record in sent[topic]}
-        assert {output for output in due if output[0] == topic} <= found, f"{name}: {topic} lacks outputs"
+Effect = tuple[str, bytes, bytes]
+"""An output (topic, key, value) or a dead letter (reason, offset, index)."""
+
+
+def effects_found(sent: dict[str, list[Stored]], *, name: str) -> set[Effect]:
+    found = set()
+    for topic, records in sent.items():
+        for record in records:
+            if topic == declared.DEAD_LETTERS.name:
+                letter, _ = parse_dead_letter_headers(record.headers)
+                if letter.stage == name:
+                    found.add((letter.reason, b"%d" % letter.offset, b"%d" % letter.index))
+            elif dict(record.headers).get("kind") in OUTPUT_KINDS[name]:
+                found.add((topic, record.key, record.value or b""))
+    return found
 
 
 def folded(system: Stages, changelog: Topic, until_offset: dict[int, int]) -> bool:
@@ -141,42 +150,82 @@ def ends(system: Stages, topic: Topic) -> dict[int, int]:
 
 def test_what_the_stages_leave_is_the_offline_fold_s_whatever_happens_to_their_workers(system: Stages) -> None:
     digest, first, second = system.start("digest"), system.start("analyze"), system.start("analyze")
-    until(lambda: first.is_ready() and second.is_ready() and digest.is_ready(), deadline_s=40, what="start")
+    until(lambda: all(worker.is_ready() for worker in (digest, first, second)), deadline_s=40, what="start")
     with Load(system, per_second=150):
-        time.sleep(1.5)
-        second.kill()
-        third = system.start("analyze")
         time.sleep(1)
+        second.freeze()
         digest.kill()
-        digest = system.start("digest")
+        digest, third = system.start("digest"), system.start("analyze")
+        # takes longer than the frozen one's session: its partition gets another owner
         until(lambda: third.is_ready() and digest.is_ready(), deadline_s=40, what="takeover")
-        assert first.terminate(deadline_s=15) == 0
+        second.thaw()
         time.sleep(1)
-    settle(system)
-    assert [worker.terminate(deadline_s=15) for worker in (digest, third)] == [0, 0]
+        assert first.terminate(deadline_s=15) == 0
+        until(lambda: third.is_ready() and second.is_ready(), deadline_s=40, what="leave")
+        time.sleep(1)
+    recordings = settle(system)
+    assert [worker.terminate(deadline_s=15) for worker in (digest, second, third)] == [0, 0, 0]
 
-    analyze, toy_digest = (
-        ToyLogic(gap_ms=GAP_MS, residue_ms=RESIDUE_MS),
-        ToyDigest(gap_ms=GAP_MS, residue_ms=RESIDUE_MS),
-    )
-    check_stage(system, toy_digest, source=declared.RECORDINGS, changelog=declared.DIGEST_CHANGELOG, name="digest")
-    check_stage(system, analyze, source=declared.EVENTS, changelog=declared.ANALYZE_CHANGELOG, name="analyze")
-    recordings = ends(system, declared.RECORDINGS)
+    logics = [logic(gap_ms=GAP_MS, residue_ms=RESIDUE_MS) for logic in (ToyDigest, ToyLogic)]
+    check_stage(system, logics[0], source=declared.RECORDINGS, changelog=declared.DIGEST_CHANGELOG, name="digest")
+    check_stage(system, logics[1], source=declared.EVENTS, changelog=declared.ANALYZE_CHANGELOG, name="analyze")
+    # the chain is whole: each recording's digest has had its effect
     recovered = system.recovered(declared.ANALYZE_CHANGELOG)
-    assert all(recovered[p].record.source >= 0 for p in recordings)
+    assert all(recovered[partition].record.source >= offset for partition, offset in recordings.items())
 
 
-def settle(system: Stages) -> None:
-    """Wait until both stages have folded all that was there when this was called."""
-    stages = ((declared.RECORDINGS, declared.DIGEST_CHANGELOG), (declared.EVENTS, declared.ANALYZE_CHANGELOG))
-    for source, changelog in stages:
-        wanted = ends(system, source)
-        until(lambda: folded(system, changelog, wanted), deadline_s=30, what=changelog.name)  # noqa: B023
+def settle(system: Stages) -> dict[int, int]:
+    """Wait until both stages have folded all that is there now; return where the recordings ended."""
+    recordings = ends(system, declared.RECORDINGS)
+    until(lambda: folded(system, declared.DIGEST_CHANGELOG, recordings), deadline_s=30, what="digest")
+    events = ends(system, declared.EVENTS)
+    until(lambda: folded(system, declared.ANALYZE_CHANGELOG, events), deadline_s=30, what="analyze")
+    return recordings
 
 
-def test_a_worker_stops_within_seconds_of_sigterm(system: Stages) -> None:
+def events(count: int, *, value: Any = None) -> list[tuple[int, bytes, str, Any]]:
+    return [(0, b"p/s%d" % (n % 3), "events", {"x": n} if value is None else value) for n in range(count)]
+
+
+def test_a_worker_stops_within_seconds_of_sigterm_with_all_that_it_folded_written(system: Stages) -> None:
     worker = system.start("analyze")
     until(worker.is_ready, deadline_s=30, what="start")
+    system.produce(declared.EVENTS, events(200))
+    until(lambda: worker.metric("traceflow_stage_records_total") > 0, deadline_s=30, what="work")
     began = time.monotonic()
     assert worker.terminate(deadline_s=15) == 0
     assert time.monotonic() - began < 10
+    recovered = system.recovered(declared.ANALYZE_CHANGELOG)[0]
+    assert all(SessionHead.unpack(fact).offset <= recovered.record.offset for fact in recovered.sessions.values())
+
+
+def test_a_stage_that_would_park_a_hundred_records_in_a_row_stops_for_a_person(system: Stages) -> None:
+    system.produce(declared.EVENTS, events(150, value=b"no JSON"))
+    worker = system.start("analyze")
+    assert worker.process.wait(40) == 78
+    assert "too_many_dead_letters" in worker.output.read_text()
+    assert len(system.read(declared.DEAD_LETTERS)) < 100
+
+
+def test_a_new_fold_starts_where_retention_has_left_the_log_and_an_old_one_never_skips(system: Stages) -> None:
+    system.produce(declared.EVENTS, events(30))
+    system.delete_records_before(declared.EVENTS, 0, 10)
+    worker = system.start("analyze")
+    until(lambda: folded(system, declared.ANALYZE_CHANGELOG, {0: 29}), deadline_s=40, what="the rest of the log")
+    assert worker.terminate(deadline_s=15) == 0
+    recovered = system.recovered(declared.ANALYZE_CHANGELOG)[0]
+    states = [ToyLogic().decode(fact[HEAD_BYTES:]) for fact in recovered.sessions.values()]
+    assert sum(state["n"] for state in states) == 20
+
+    system.produce(declared.EVENTS, events(30))
+    system.delete_records_before(declared.EVENTS, 0, recovered.record.offset + 10)
+    worker = system.start("analyze")
+    assert worker.process.wait(40) == 78
+    assert "retention_took_records" in worker.output.read_text()
+
+
+def test_a_worker_without_topics_says_so_and_stops(kafka: str, tmp_path: Path) -> None:
+    with stages(kafka, "nowhere.", 2, tmp_path) as nowhere:
+        worker = nowhere.start("digest", module="stream_processors")
+        assert worker.process.wait(40) == 78
+        assert "missing topics: nowhere.recordings, nowhere.digest_changelog" in worker.output.read_text()
