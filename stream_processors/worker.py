@@ -23,21 +23,13 @@ from stream_processors.failstop import HALT, RESTART, fail_stop
 from stream_processors.faust_app import StageApp, build_app, connect
 from stream_processors.flights import Flights
 from stream_processors.kinds import StageKind
+from stream_processors.library_logs import write_sparingly
 from stream_processors.logic import SessionLogic
 from stream_processors.metrics import declare_metrics
 from stream_processors.pulse import Pulse
 from stream_processors.settings import StageSettings
 from stream_processors.stage import Bounds, Stage
 from stream_processors.watchdog import watch
-
-_TALKATIVE = (
-    "faust",
-    "mode",
-    "aiokafka",
-    # Faust logs the life of its services under the names of their modules
-    "stream_processors.changelog_store",
-    "stream_processors.faust_app",
-)
 
 
 class CannotStart(Exception):
@@ -91,8 +83,7 @@ def run(kind: StageKind, environment: Environment, logic: SessionLogic[Any]) -> 
     Raises:
         CannotStart: the broker does not answer, or a topic is missing.
     """
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    write_sparingly()
     producer = Producer(
         producer_config(
             environment.kafka,

@@ -36,6 +36,7 @@ ADAPTERS = {
         "failstop",
         "faust_app",
         "flights",
+        "library_logs",
         "metrics",
         "pulse",
         "runs",
