@@ -12,7 +12,7 @@ from typing import Any
 import faust
 import uvloop
 from confluent_kafka import KafkaException, Producer
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
 from adapters.kafka_producer import producer_config
 from adapters.metrics_server import serve_admin
@@ -111,6 +111,8 @@ def run(kind: StageKind, environment: Environment, logic: SessionLogic[Any]) -> 
 
 def _assemble(kind: StageKind, environment: Environment, logic: SessionLogic[Any], producer: Producer) -> StageApp:
     registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
     settings = environment.stage
     app, store, source = build_app(kind, kafka=environment.kafka, log=environment.log, settings=settings)
     store.on_slow_recovery = lambda seconds: fail_stop("recovery_takes_too_long", seconds=round(seconds, 1))
