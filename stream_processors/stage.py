@@ -10,8 +10,9 @@ writes them, while the reader goes on; a batch is written in this order, each st
 2. new facts, and the deletions of facts that the batch before superseded,
 3. the partition records.
 
-So a batch is as large as what was folded while the last one was written, within `Bounds`. Whatever fails ends the
-process (`failstop`); the next owner folds the same records to the same result.
+A batch is cut when nothing more is delivered, so an idle stage answers at once; else after `FILL_S`, because each batch
+encodes each session that it changed; and when `Bounds` are reached. Whatever fails ends the process (`failstop`); the
+next owner folds the same records to the same result.
 """
 
 import asyncio
@@ -40,6 +41,9 @@ from stream_processors.sessions import UnencodableState
 
 SLICE_S = 0.02
 """Folding holds the event loop no longer than this: flights, ticks and heartbeats go on beside it."""
+
+FILL_S = 0.2
+"""How long a batch fills while more is delivered: about ten times what its flights take."""
 
 _HALTING = (NewerStateFormat, NewerFactFormat, DamagedFact, UnencodableState)
 """What a restart would only meet again."""
@@ -97,6 +101,7 @@ class Stage:
         self.partitions: dict[int, Partition] = {}
         self._is_reading = False
         self._records = self._size = 0
+        self._cut_at = time.monotonic()
         self._work = asyncio.Event()
         self._written = asyncio.Condition()
         self._is_writing = False
@@ -131,12 +136,15 @@ class Stage:
 
     async def run(self, stream: Any) -> None:
         """Read and write until the worker stops."""
+        queue = stream.channel.queue
         writer = asyncio.ensure_future(self._write_batches())
         try:
             async for event in stream.noack().events():
                 run = event.message
                 run.acked = True
                 await self._read(run)
+                if queue.empty():
+                    self._ask_for_batch()
         except BaseException as error:
             _end(error)
             raise
@@ -215,11 +223,16 @@ class Stage:
         await self._make_room()
 
     async def _make_room(self) -> None:
-        """Let the writer know, and wait for it if too much is folded."""
-        self._work.set()
+        """Let the loop go on, ask for a batch if it is time, and wait for the writer if too much is folded."""
+        if not self._has_room() or time.monotonic() - self._cut_at > FILL_S:
+            self._ask_for_batch()
         await asyncio.sleep(0)
         async with self._written:
             await self._written.wait_for(self._has_room)
+
+    def _ask_for_batch(self) -> None:
+        if self._records:
+            self._work.set()
 
     def _has_room(self) -> bool:
         return self._records < self._bounds.records and self._size < self._bounds.size
@@ -240,6 +253,7 @@ class Stage:
         self._is_writing = True
         self._work.clear()
         self._records = self._size = 0
+        self._cut_at = time.monotonic()
         batches = {
             number: partition.fold.cut()
             for number, partition in sorted(self.partitions.items())
@@ -270,6 +284,7 @@ class Stage:
 
     async def _drain(self) -> None:
         """Wait until all that is folded is written."""
+        self._ask_for_batch()
         async with self._written:
             await self._written.wait_for(lambda: not self._work.is_set() and not self._is_writing)
 

@@ -164,7 +164,9 @@ def test_what_the_stages_leave_is_the_offline_fold_s_whatever_happens_to_their_w
         until(lambda: third.is_ready() and second.is_ready(), deadline_s=40, what="leave")
         time.sleep(1)
     recordings = settle(system)
-    assert [worker.terminate(deadline_s=15) for worker in (digest, second, third)] == [0, 0, 0]
+    for worker in (digest, second, third):
+        worker.process.terminate()
+    assert [worker.process.wait(15) for worker in (digest, second, third)] == [0, 0, 0]
 
     logics = [logic(gap_ms=GAP_MS, residue_ms=RESIDUE_MS) for logic in (ToyDigest, ToyLogic)]
     check_stage(system, logics[0], source=declared.RECORDINGS, changelog=declared.DIGEST_CHANGELOG, name="digest")
