@@ -44,10 +44,11 @@ CUSTOM_PROPERTIES_LIMIT = 16_384
 """Bytes of context.custom_properties as JSON: it is stored once a session."""
 
 _CONTEXT_TEXTS = {"screen_resolution": 64, "referrer": TEXT_LIMITS["page_url"], "device_fingerprint": 256}
-# 1970 and 2100 in epoch milliseconds: a clock outside says nothing about skew
-_SENT_AT_RANGE = range(0, 4_102_444_800_000)
+SENT_AT_RANGE = range(0, 4_102_444_800_000)
+"""1970 to 2100 in epoch milliseconds: a clock outside says nothing about skew."""
+
 _UUID_EXAMPLE = "0190163d-8694-739b-aea5-966c26f8ad91"
-_is_uuid = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}").fullmatch
+is_uuid = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}").fullmatch
 # U+FFFD stands for bytes that were lost: two sessions could meet in one
 _UNFIT_IN_ID = re.compile("[\x00-\x1f\x7f-\x9f\ufffd]")
 _CLIENT_TIMESTAMP_LIMIT = 64
@@ -107,7 +108,7 @@ def admit(body: Decoded, *, project_id: str, received_at: int, max_events: int) 
         finite=body.finite,
         measure=body.size > METADATA_LIMIT,
     )
-    sent_at, context = _sent_at(envelope.get("sent_at")), _context(envelope.get("context"))
+    sent_at, context = _sent_at(envelope.get("sent_at")), context_of(envelope.get("context"))
     judge.run()
     if request_session is None and events and len(judge.without_session) == len(events):
         raise Refusal(Reason.SESSION_ID_INVALID, "session_id is missing")
@@ -228,7 +229,7 @@ class _Judge:
         if value is not None:
             if type(value) is not str:
                 raise wrong_type("id", "a UUID", value)
-            if not _is_uuid(value):
+            if not is_uuid(value):
                 raise EventRefusal(Reason.EVENT_FIELD_INVALID, f"id must be a UUID like {_UUID_EXAMPLE}")
             return value.lower()
         if self._seed is None:
@@ -280,10 +281,10 @@ def _sent_at(value: Any) -> int | None:
         sent_at = epoch_ms(value)
     except NotATime as error:
         raise Refusal(Reason.SHAPE_WRONG, f"sent_at must be ISO 8601 or epoch milliseconds, not {error}") from None
-    return sent_at if sent_at in _SENT_AT_RANGE else None
+    return sent_at if sent_at in SENT_AT_RANGE else None
 
 
-def _context(value: Any) -> Context | None:
+def context_of(value: Any) -> Context | None:
     """Bound what the client says about its surroundings; what it adds goes to its custom properties."""
     if value is None:
         return None

@@ -1,14 +1,16 @@
 """`POST /v1/events`."""
 
 import asyncio
+from collections.abc import Sequence
 
 from falcon.asgi import Response
 
-from ingest_gateway.admission import Admission, admit
+from ingest_gateway.admission import Rejected, admit
 from ingest_gateway.answers import accept, accepted_body, dropped_body
 from ingest_gateway.held_bodies import HeldBody
 from ingest_gateway.inflation import encoding_of, inflate
 from ingest_gateway.json_body import Decoded, NotJson, decode
+from ingest_gateway.ordinary import OrdinaryReader
 from ingest_gateway.privacy import anonymised
 from ingest_gateway.project_key import key_in_body, key_outside_body
 from ingest_gateway.records import dead_letters, event_records
@@ -29,6 +31,7 @@ class EventsResource:
         self._lane = lane
         self._settings = settings
         self._version = version
+        self._ordinary = OrdinaryReader()
         self._body_bytes = flow.metrics.body_bytes.labels(self.route)
 
     async def on_post(self, req: GatewayRequest, resp: Response) -> None:
@@ -61,7 +64,14 @@ class EventsResource:
         with HeldBody(flow.bodies) as held:
             body = await req.read_body(limit=self._settings.max_body_bytes, hold=held.hold)
             self._body_bytes.observe(len(body))
-            decoded = self._decode(req, body)
+            json = self._inflate(req, body)
+            if admitted is not None and not admitted.anonymous:
+                origin = flow.origin(req, admitted)
+                if ordinary := self._ordinary.read(json, origin, max_events=self._settings.max_events):
+                    record, events = ordinary
+                    flow.charge(admitted.project, events)
+                    return _Sent(flow.send(self._lane, [record]), events, ())
+            decoded = _decode(json)
             if admitted is None:
                 admission_ = await flow.admit(req, key_in_body(decoded.value))
                 if isinstance(admission_, Dropped):
@@ -69,13 +79,9 @@ class EventsResource:
                 admitted = admission_
             return self._send(req, admitted, decoded)
 
-    def _decode(self, req: GatewayRequest, body: bytes) -> Decoded:
+    def _inflate(self, req: GatewayRequest, body: bytes) -> bytes:
         declared = req.query.get("encoding") or req.raw_headers.get(b"content-encoding", b"").decode("latin-1")
-        json = inflate(body, encoding_of(body, declared), limit=self._settings.max_inflated_bytes)
-        try:
-            return decode(json)
-        except NotJson as error:
-            raise Refusal(Reason.JSON_MALFORMED, f"the body is not JSON: {error}") from error
+        return inflate(body, encoding_of(body, declared), limit=self._settings.max_inflated_bytes)
 
     def _send(self, req: GatewayRequest, admitted: Admitted, decoded: Decoded) -> "_Sent":
         origin = self._flow.origin(req, admitted)
@@ -92,7 +98,14 @@ class EventsResource:
             *event_records(admission, origin),
             *dead_letters(admission.rejected, origin, version=self._version),
         ]
-        return _Sent(self._flow.send(self._lane, outgoing), admission)
+        return _Sent(self._flow.send(self._lane, outgoing), admission.accepted, admission.rejected)
+
+
+def _decode(json: bytes) -> Decoded:
+    try:
+        return decode(json)
+    except NotJson as error:
+        raise Refusal(Reason.JSON_MALFORMED, f"the body is not JSON: {error}") from error
 
 
 class _Sent:
@@ -100,11 +113,11 @@ class _Sent:
 
     __slots__ = ("accepted", "answer", "future", "reasons")
 
-    def __init__(self, future: asyncio.Future[None], admission: Admission) -> None:
+    def __init__(self, future: asyncio.Future[None], accepted: int, rejected: Sequence[Rejected]) -> None:
         self.future = future
-        self.accepted = admission.accepted
-        self.reasons = [rejected.reason for rejected in admission.rejected]
-        self.answer = accepted_body(self.accepted, admission.rejected)
+        self.accepted = accepted
+        self.reasons = [refused.reason for refused in rejected]
+        self.answer = accepted_body(accepted, rejected)
 
     def count(self, flow: RequestFlow) -> None:
         """Count what was acknowledged."""

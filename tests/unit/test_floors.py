@@ -73,7 +73,7 @@ WIRING = {
 }
 
 DRIVERS = {"aiokafka", "confluent_kafka", "falcon", "faust", "mode", "psycopg", "uvicorn"}
-COMPUTING = {"isal", "maxminddb", "orjson", "pydantic", "ua_parser", "zstandard"}
+COMPUTING = {"isal", "maxminddb", "msgspec", "orjson", "pydantic", "ua_parser", "zstandard"}
 """Libraries that pure logic may use: they turn values into values."""
 SIDE_EFFECTS = {
     *("asyncio", "concurrent", "http", "logging", "multiprocessing", "os", "random", "secrets", "selectors", "signal"),
