@@ -17,15 +17,15 @@ from stream_processors.analyze.logic import AnalyzeLogic
 from stream_processors.digest import build_logic
 from stream_processors.fold import UNBOUNDED, PartitionFold
 from stream_processors.logic import LogRecord, Output
+from stream_processors.offline.flushes import FLUSH_MS, flushes
+from stream_processors.offline.stages import Stages, judge
+from stream_processors.offline.timetable import Arrival, recordings_log, with_ticks
 from tests.browser_score import Found
 
 SESSIONS = Path(__file__).parent / "data" / "browser"
 PROJECT = "p"
-FLUSH_MS = 2_000
-"""How often an SDK sends what it has recorded."""
-TICK_MS = 1_000
 AFTERWARDS_MS = 60_000
-"""Ticks go on this long after the last chunk: longer than any click waits."""
+"""The session's gap, so that ticks go on for so long only: longer than any click waits, and than any pause."""
 
 
 class Chunk(NamedTuple):
@@ -46,21 +46,19 @@ def chunks_of(sdk: str, session: str, *, flush_ms: int = FLUSH_MS) -> list[Chunk
     directory = SESSIONS / sdk / session
     if sdk == "posthog":
         return [chunk for request in _lines(directory / "requests.jsonl.gz") for chunk in _snapshots(request)]
-    chunks = [
-        chunk
-        for path in sorted(directory.glob("rrweb*.jsonl.gz"))
-        for chunk in _flushes(path.name.split(".")[1], list(_lines(path)), flush_ms)
-    ]
+    chunks = []
+    for path in sorted(directory.glob("rrweb*.jsonl.gz")):
+        events = list(_lines(path))
+        for at, flushed in flushes(events, [_time_of(event) for event in events], flush_ms=flush_ms):
+            chunks.append(Chunk(at, path.name.split(".")[1], json.dumps(flushed).encode()))
     return sorted(chunks, key=lambda chunk: chunk.arrived)
 
 
-def log_of(session: str, chunks: Sequence[Chunk]) -> list[LogRecord]:
-    """Lay out chunks as the recordings log of one partition, with a tick each second."""
-    records: list[LogRecord] = []
+def arrivals_of(session: str, chunks: Sequence[Chunk]) -> list[Arrival]:
+    """Return the chunks as the gateway writes them."""
     counts: Counter[str] = Counter()
-    now = chunks[0].arrived
+    arrivals = []
     for chunk in chunks:
-        now = _tick_until(records, now, chunk.arrived)
         meta = {
             "v": 1,
             "project_id": PROJECT,
@@ -74,9 +72,13 @@ def log_of(session: str, chunks: Sequence[Chunk]) -> list[LogRecord]:
         }
         counts[chunk.window] += 1
         headers = [("kind", b"chunk"), ("meta", orjson.dumps(meta))]
-        records.append(LogRecord(len(records), now, "chunk", f"{PROJECT}/{session}".encode(), chunk.body, headers))
-    _tick_until(records, now, now + AFTERWARDS_MS)
-    return records
+        arrivals.append(Arrival(chunk.arrived, "chunk", f"{PROJECT}/{session}".encode(), chunk.body, headers))
+    return arrivals
+
+
+def log_of(session: str, chunks: Sequence[Chunk]) -> list[LogRecord]:
+    """Lay out chunks as the recordings log of one partition, with a tick each second."""
+    return recordings_log(with_ticks(arrivals_of(session, chunks), quiet_ms=AFTERWARDS_MS))
 
 
 def digest(
@@ -94,38 +96,15 @@ def digest(
 
 def findings_of(session: str, chunks: Sequence[Chunk]) -> list[Found]:
     """Return what both stages find in a session, its end included."""
-    records = log_of(session, chunks)
-    sent, _ = digest(records)
-    analyze = PartitionFold(AnalyzeLogic())
-    log = [
-        LogRecord(n, record.timestamp, dict(output.headers)["kind"].decode(), output.key or b"", output.value)
-        for n, (record, output) in enumerate(zip(records, sent, strict=True))
-    ]
-    over = {"v": 1, "src": len(log), "at": records[-1].timestamp + 86_400_000}
-    log.append(LogRecord(len(log), over["at"], "digest_tick", b"", orjson.dumps(over)))
-    batch = analyze.apply(log)
-    assert batch.parked == ()
-    found = [orjson.loads(output.value) for output in batch.outputs if output.topic == "signals"]
-    return [Found(session, f["kind"], f["timestamp"], f.get("x_position"), f.get("y_position")) for f in found]
+    stages = Stages(build_logic({}), AnalyzeLogic(gap_ms=AFTERWARDS_MS))
+    outcome = judge(arrivals_of(session, chunks), stages, gap_ms=AFTERWARDS_MS)
+    assert outcome.parked == []
+    return [Found(session, f.kind, f.timestamp, f.x_position, f.y_position) for f in outcome.findings]
 
 
 def _lines(path: Path) -> Iterator[Any]:
     with gzip.open(path, "rb") as lines:
         yield from map(json.loads, lines)
-
-
-def _flushes(window: str, events: Sequence[Any], flush_ms: int) -> Iterator[Chunk]:
-    """Cut a recording into what an SDK flushes."""
-    held: list[Any] = []
-    start = 0
-    for event in events:
-        t = _time_of(event)
-        if held and t - start >= flush_ms:
-            yield Chunk(start + flush_ms, window, json.dumps(held).encode())
-            held = []
-        start = start if held else t
-        held.append(event)
-    yield Chunk(start + min(flush_ms, AFTERWARDS_MS), window, json.dumps(held).encode())
 
 
 def _time_of(event: Any) -> int:
@@ -145,10 +124,3 @@ def _snapshots(request: Mapping[str, Any]) -> Iterator[Chunk]:
             properties = event["properties"]
             recorded = json.dumps(properties["$snapshot_data"]).encode()
             yield Chunk(request["received"], properties["$window_id"], recorded)
-
-
-def _tick_until(records: list[LogRecord], now: int, end: int) -> int:
-    while now + TICK_MS <= end:
-        now += TICK_MS
-        records.append(LogRecord(len(records), now, "tick", b"", b""))
-    return max(now, end)

@@ -1,0 +1,79 @@
+"""Fold the logs of one partition through both stages, and read what they said."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from schemas import topics
+from schemas.messages import AiJob, Finding, SessionSnapshot, decode_message
+from stream_processors.fold import PartitionFold
+from stream_processors.logic import LogRecord, Output, Parked, SessionLogic
+from stream_processors.offline.timetable import TICK_MS, Arrival, events_log, recordings_log, with_ticks
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The logics of both stages, as the workers have them."""
+
+    digest: SessionLogic[Any]
+    analyze: SessionLogic[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What a stage said over its whole log."""
+
+    outputs: Sequence[Output]
+    parked: Sequence[Parked]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What analyze said, decoded; each finding, session and job once."""
+
+    findings: Sequence[Finding]
+    """In order of event time, then of kind."""
+    sessions: Mapping[str, SessionSnapshot]
+    """The final row of each session."""
+    jobs: Sequence[AiJob]
+    parked: Sequence[Parked]
+    """What the stages could not use, digest's first."""
+
+
+def fold_log(logic: SessionLogic[Any], records: Iterable[LogRecord]) -> Folded:
+    """Fold a log from its beginning to its end."""
+    batch = PartitionFold(logic).apply(records)
+    return Folded(batch.outputs, batch.parked)
+
+
+def judge(arrivals: Iterable[Arrival], stages: Stages, *, gap_ms: int) -> Outcome:
+    """Return what the stages find in the arrivals, every session's end included.
+
+    `gap_ms` is the longest gap of any session: so long the log ticks on.
+    """
+    # the first tick beyond the gap closes; a digest watermark is that of a tick, so one more
+    timetable = with_ticks(arrivals, quiet_ms=gap_ms + 2 * TICK_MS)
+    digested = fold_log(stages.digest, recordings_log(timetable))
+    analyzed = fold_log(stages.analyze, events_log(timetable, digested.outputs))
+    return read_outcome(analyzed.outputs, [*digested.parked, *analyzed.parked])
+
+
+def read_outcome(outputs: Iterable[Output], parked: Sequence[Parked] = ()) -> Outcome:
+    """Decode what analyze sent: of what was sent twice the first, as the sinks have it, of snapshots the last."""
+    findings: dict[str, Finding] = {}
+    sessions: dict[str, SessionSnapshot] = {}
+    jobs: dict[str, AiJob] = {}
+    for output in outputs:
+        if output.topic == topics.SIGNALS.name:
+            finding = decode_message(Finding, output.value)
+            findings.setdefault(finding.id, finding)
+        elif output.topic == topics.SESSIONS.name:
+            session = decode_message(SessionSnapshot, output.value)
+            known = sessions.get(session.session_id)
+            if known is None or known.version <= session.version:
+                sessions[session.session_id] = session
+        elif output.topic == topics.AI_JOBS.name:
+            job = decode_message(AiJob, output.value)
+            jobs.setdefault(job.id, job)
+    in_order = sorted(findings.values(), key=lambda finding: (finding.timestamp, finding.kind, finding.id))
+    return Outcome(in_order, sessions, list(jobs.values()), parked)
