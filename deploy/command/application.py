@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.command import ask, manage, operate, serve
+from deploy.command import ask, detect, manage, operate, serve
 from deploy.command.failure import Exit, explain
 from deploy.command.options import group, teach
 
@@ -50,6 +50,13 @@ def _add_operating(app: typer.Typer) -> None:
     app.command("topics", short_help="Create and check the topics.", epilog=topics)(operate.topics_command)
     status = teach("traceflow status", "traceflow status --json | jq '.stages[].lag'")
     app.command(short_help="How each stage keeps up.", epilog=status)(operate.status)
+    detection = teach(
+        "traceflow detect --session first rrweb.jsonl.gz",
+        "traceflow detect --table first.json",
+        "traceflow recordings export first | traceflow detect --session first -",
+        more="Exit code 1 says: a file cannot be read. What is left out of a file is told on standard error.",
+    )
+    app.command(short_help="Find in captured sessions, offline.", epilog=detection)(detect.detect)
     sql = teach('traceflow sql "SELECT count(*) FROM traceflow_events" --json')
     app.command("sql", short_help="Ask the database, read-only.", epilog=sql)(ask.sql_command)
 

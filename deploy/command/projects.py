@@ -4,13 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
 from adapters import projects
 from adapters.postgres import connect
 from deploy.command.failure import CommandFailure, Exit
+from deploy.command.project_settings import validated
 from schemas.connections import DatabaseSettings
-from schemas.projects import ProjectSettings
 
 _APPLICATION = "traceflow projects"
 _LISTS = frozenset({"origins"})
@@ -104,22 +102,3 @@ def _placed(base: Any, path: Sequence[str], value: Any) -> dict[str, Any]:
     else:
         out[head] = placed
     return out
-
-
-def validated(settings: Mapping[str, Any]) -> ProjectSettings:
-    """Check settings as a person wrote them, the detectors' thresholds too.
-
-    Raises:
-        CommandFailure: naming each field that is unknown or out of range.
-    """
-    from stream_processors.analyze.config import parse_detectors
-
-    try:
-        found = ProjectSettings.model_validate(settings)
-        parse_detectors(found.detectors)
-    except ValidationError as error:
-        told = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors(include_input=False)]
-        raise CommandFailure("; ".join(told), Exit.USAGE) from error
-    except ValueError as error:
-        raise CommandFailure(str(error), Exit.USAGE) from error
-    return found

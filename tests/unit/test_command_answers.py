@@ -10,6 +10,7 @@ from adapters.dead_letter_reader import StoredLetter
 from deploy.command import lag, parked, projects
 from deploy.command.answer import plain, print_json, print_table
 from deploy.command.failure import CommandFailure
+from deploy.command.project_settings import validated
 from deploy.command.query import as_objects, unique
 from schemas.messages import DeadLetter
 
@@ -107,7 +108,7 @@ def test_what_is_no_assignment_is_refused_with_an_example() -> None:
 )
 def test_a_wrong_setting_is_named(settings: dict[str, object], named: str) -> None:
     with pytest.raises(CommandFailure, match=named):
-        projects.validated(settings)
+        validated(settings)
 
 
 def sample(*, at_s: float, ends: dict[int, int], positions: dict[int, int], begin: int = 0) -> lag.Sample:

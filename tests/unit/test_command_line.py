@@ -23,6 +23,7 @@ COMMANDS = [
     ["topics"],
     ["status"],
     ["sql"],
+    ["detect"],
     ["projects", "create"],
     ["projects", "list"],
     ["projects", "rotate-key"],
