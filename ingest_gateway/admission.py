@@ -33,7 +33,7 @@ from ingest_gateway.event_fields import (
 from ingest_gateway.event_time import NotATime, epoch_ms, in_window, json_type
 from ingest_gateway.json_body import Decoded, holds_non_finite
 from ingest_gateway.refusal import Refusal
-from schemas.ids import event_id, event_seed
+from schemas.ids import EventIds, event_seed
 from schemas.messages import Context, Event
 from schemas.reasons import Reason
 
@@ -149,7 +149,7 @@ class _Judge:
         self._events = events
         self._finite = finite
         self._measure = measure
-        self._seed: bytes | None = None
+        self._ids: EventIds | None = None
         self.sessions: dict[str, SessionEvents] = {}
         self.rejected: list[Rejected] = []
         self.without_session: list[int] = []
@@ -232,11 +232,11 @@ class _Judge:
             if not is_uuid(value):
                 raise EventRefusal(Reason.EVENT_FIELD_INVALID, f"id must be a UUID like {_UUID_EXAMPLE}")
             return value.lower()
-        if self._seed is None:
-            self._seed = event_seed(
-                project_id=self._project_id, session_id=self._session_id or "", events=encoded(self._events)
-            )
-        return event_id(seed=self._seed, index=index, timestamp_ms=id_time_ms)
+        if self._ids is None:
+            events = encoded(self._events)
+            seed = event_seed(project_id=self._project_id, session_id=self._session_id or "", events=events)
+            self._ids = EventIds(seed=seed, count=len(self._events))
+        return self._ids.make(index, id_time_ms)
 
 
 def encoded(value: Any) -> bytes:

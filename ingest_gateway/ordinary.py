@@ -17,7 +17,7 @@ from ingest_gateway.event_fields import COMMON_EVENT_TYPES, INT4_MAX, INT4_MIN, 
 from ingest_gateway.event_time import WINDOW_AFTER_MS, WINDOW_BEFORE_MS, NotATime, epoch_ms
 from ingest_gateway.records import Headers, Origin, Outgoing
 from ingest_gateway.refusal import Refusal
-from schemas.ids import event_id, event_seed, session_key
+from schemas.ids import EventIds, event_seed, session_key
 from schemas.messages import FORMAT, KIND_HEADER, Kind
 from schemas.topics import EVENTS, MAX_RECORD_BYTES
 
@@ -142,7 +142,9 @@ class OrdinaryReader:
 
 def _give_ids(events: list[Any], session_id: str, body: bytes, origin: Origin) -> None:
     """Make the ids as `admission` makes them: from the events as the other parser reads them."""
-    seed = event_seed(project_id=origin.project_id, session_id=session_id, events=encoded(orjson.loads(body)["events"]))
+    sent = encoded(orjson.loads(body)["events"])
+    seed = event_seed(project_id=origin.project_id, session_id=session_id, events=sent)
+    ids = EventIds(seed=seed, count=len(events))
     for index, event in enumerate(events):
         if event.id is _UNSET:
-            event.id = event_id(seed=seed, index=index, timestamp_ms=event.timestamp)
+            event.id = ids.make(index, event.timestamp)

@@ -9,7 +9,7 @@ import orjson
 from confluent_kafka import Producer
 
 from schemas import topics
-from schemas.ids import event_id, event_seed, session_key
+from schemas.ids import EventIds, event_seed, session_key
 from schemas.messages import FORMAT, KIND_HEADER, Kind
 
 PROJECT_ID = str(UUID(int=0x0BE7C4 << 96 | 4 << 76 | 2 << 62))
@@ -26,10 +26,9 @@ def batch(number: int, *, sessions: int, now_ms: int) -> tuple[bytes, bytes]:
     session_id = f"bench-{number % sessions}"
     seed = event_seed(project_id=PROJECT_ID, session_id=session_id, events=b"%d" % number)
     start = now_ms + number // sessions * 4_000
-    events = [
-        _event(draw, event_id(seed=seed, index=i, timestamp_ms=start + i * 200), start + i * 200)
-        for i in range(EVENTS_PER_BATCH)
-    ]
+    ids = EventIds(seed=seed, count=EVENTS_PER_BATCH)
+    times = [start + i * 200 for i in range(EVENTS_PER_BATCH)]
+    events = [_event(draw, ids.make(i, time), time) for i, time in enumerate(times)]
     value = {
         "v": FORMAT,
         "project_id": PROJECT_ID,

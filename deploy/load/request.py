@@ -8,7 +8,7 @@ from urllib.parse import urlencode, urlsplit
 import orjson
 from isal import isal_zlib
 
-from schemas.ids import event_id, event_seed
+from schemas.ids import EventIds, event_seed
 
 EVENTS_PATH = "/v1/events"
 RECORDINGS_PATH = "/v1/recordings"
@@ -83,10 +83,11 @@ class SessionRequest:
             return []
         events = orjson.loads(self.render())["events"]
         seed = event_seed(project_id=project_id, session_id=self.session_id, events=orjson.dumps(events))
+        ids = EventIds(seed=seed, count=len(events))
         return [
             ExpectedEvent(
                 self.session_id,
-                event.get("id") or event_id(seed=seed, index=index, timestamp_ms=event["timestamp"]),
+                event.get("id") or ids.make(index, event["timestamp"]),
                 event["timestamp"],
             )
             for index, event in enumerate(events)

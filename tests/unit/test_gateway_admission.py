@@ -8,7 +8,7 @@ from ingest_gateway.admission import Admission, Rejected, admit, encoded
 from ingest_gateway.event_fields import DEPTH_LIMIT, METADATA_LIMIT, RESERVED_EVENT_TYPES, TEXT_LIMITS
 from ingest_gateway.json_body import decode
 from ingest_gateway.refusal import Refusal
-from schemas.ids import event_id, event_seed
+from schemas.ids import EventIds, event_seed
 from schemas.reasons import Reason
 
 PROJECT = "0190163d-8694-739b-aea5-966c26f8ad91"
@@ -113,8 +113,8 @@ def test_an_event_without_id_gets_one_from_project_session_events_and_place() ->
     body = json.dumps({"session_id": "s", "sent_at": RECEIVED, "events": events}).encode()
     seed = event_seed(project_id=PROJECT, session_id="s", events=encoded(events))
     assert [e["id"] for e in judged(body).sessions[0].events] == [
-        event_id(seed=seed, index=0, timestamp_ms=RECEIVED),
-        event_id(seed=seed, index=1, timestamp_ms=RECEIVED),
+        EventIds(seed=seed, count=1).make(0, RECEIVED),
+        EventIds(seed=seed, count=2).make(1, RECEIVED),
     ]
 
 
@@ -129,7 +129,7 @@ def test_a_repeated_request_gives_the_same_ids_whatever_else_in_it_changed() -> 
 def test_an_id_depends_on_the_place_in_the_request_not_among_the_accepted() -> None:
     both = judged({"session_id": "s", "events": [{"event_type": ""}, click(id=None)]})
     seed = event_seed(project_id=PROJECT, session_id="s", events=encoded([{"event_type": ""}, click(id=None)]))
-    assert both.sessions[0].events[0]["id"] == event_id(seed=seed, index=1, timestamp_ms=RECEIVED - 5)
+    assert both.sessions[0].events[0]["id"] == EventIds(seed=seed, count=2).make(1, RECEIVED - 5)
 
 
 @pytest.mark.parametrize("timestamp", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", 0, -5, 1_764_057_600])

@@ -13,7 +13,7 @@ import pytest
 from deploy.load.delivery import Client, RetryPolicy, Tally
 from deploy.load.ledger import Ledger
 from deploy.load.request import ChunkPlace, GatewayAddress, SessionRequest
-from schemas.ids import event_id, event_seed
+from schemas.ids import EventIds, event_seed
 
 PROJECT = "3f0c1b52-6f0d-4a3c-9c1e-2b7a5d8e4f10"
 ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 30\r\n\r\n" + b'{"accepted":1,"rejected":[]}  '
@@ -81,7 +81,7 @@ def test_an_acknowledged_batch_becomes_rows_with_the_ids_that_the_gateway_gives(
         events=orjson.dumps([CLICK, {**CLICK, "id": "0190163d-8694-739b-aea5-966c26f8ad91"}]),
     )
     assert list(ledger.acknowledged_events()) == [
-        ("s1", event_id(seed=seed, index=0, timestamp_ms=1_795_373_461_472), 1_795_373_461_472),
+        ("s1", EventIds(seed=seed, count=1).make(0, 1_795_373_461_472), 1_795_373_461_472),
         ("s1", "0190163d-8694-739b-aea5-966c26f8ad91", 1_795_373_461_472),
     ]
     assert seen[0].startswith(b"POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1:")
