@@ -26,10 +26,13 @@ class Kind(StrEnum):
     DIGEST_TICK = "digest_tick"
     TICK = "tick"
     CHUNK = "chunk"
+    REDRIVEN = "redriven"
+    """A record that its stage had parked, put back for that stage alone: see `redriven_headers`."""
 
 
 KIND_HEADER = "kind"
 META_HEADER = "meta"
+REDRIVE_HEADER = "redrive"
 
 
 class MalformedRecord(ValueError):
@@ -360,3 +363,23 @@ def parse_dead_letter_headers(
         return DeadLetter(**found), original
     except (TypeError, ValueError) as error:
         raise MalformedRecord(f"not a dead letter: {error}") from error
+
+
+def redriven_headers(number: int, original: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """Return the headers of a parked record that is put back: a kind that only its stage reads, then its own headers.
+
+    `number` is the redrive's: numbers grow, and a stage passes over one that is not beyond the highest it has seen, so
+    a record that is put back twice has one effect.
+    """
+    return [(KIND_HEADER, Kind.REDRIVEN.value.encode()), (REDRIVE_HEADER, b"%d" % number), *original]
+
+
+def parse_redriven_headers(headers: Sequence[tuple[str, bytes]]) -> tuple[int, list[tuple[str, bytes]]]:
+    """Split the headers of a redriven record into its number and the record's own headers.
+
+    Raises:
+        MalformedRecord: they are not what `redriven_headers` makes.
+    """
+    if [name for name, _ in headers[:2]] != [KIND_HEADER, REDRIVE_HEADER] or not headers[1][1].isdigit():
+        raise MalformedRecord(f"a redriven record begins with the headers {KIND_HEADER} and {REDRIVE_HEADER}")
+    return int(headers[1][1]), list(headers[2:])

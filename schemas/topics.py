@@ -67,7 +67,10 @@ class Topic:
 EVENTS = Topic(
     name="events",
     key="project_id/session_id; none for a tick",
-    value="header kind: `events` EventBatch | `digest` Digest | `digest_tick` DigestTick | `tick` empty",
+    value=(
+        "header kind: `events` EventBatch | `digest` Digest | `digest_tick` DigestTick | `tick` empty"
+        " | `redriven` as parked"
+    ),
     producers=("gateway", "digest", "analyze"),
     consumers=("analyze", "sink-events"),
     cleanup="delete",
@@ -77,7 +80,10 @@ EVENTS = Topic(
 RECORDINGS = Topic(
     name="recordings",
     key="project_id/session_id; none for a tick",
-    value="header kind: `chunk` the bytes as the SDK sent them, with ChunkMeta in header `meta` | `tick` empty",
+    value=(
+        "header kind: `chunk` the bytes as the SDK sent them, with ChunkMeta in header `meta` | `tick` empty"
+        " | `redriven` as parked"
+    ),
     producers=("gateway", "digest"),
     consumers=("digest", "sink-recordings"),
     cleanup="delete",

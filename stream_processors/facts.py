@@ -30,6 +30,9 @@ FORMAT = 1
 _PARTITION = b"\0p"
 _HEAD = struct.Struct("<BBqqqqq")
 _RECORD = struct.Struct("<Bqqqqq")
+REDRIVEN_FORMAT = 2
+_REDRIVEN_RECORD = struct.Struct("<Bqqqqqq")
+"""A partition record that says something about redriven records; one that does not stays readable for format 1."""
 
 
 class NewerFactFormat(Exception):
@@ -97,10 +100,14 @@ class PartitionRecord(NamedTuple):
     """Offset of the last tick of any kind: what changed since is reported at the next."""
     source: int = -1
     """The highest offset of the upstream log whose effect is included; -1 before the first."""
+    redriven: int = 0
+    """The highest number of a redriven record whose effect is included; 0 before the first."""
 
     def pack(self) -> bytes:
         """Encode the record."""
-        return _RECORD.pack(FORMAT, *self)
+        if self.redriven:
+            return _REDRIVEN_RECORD.pack(REDRIVEN_FORMAT, *self)
+        return _RECORD.pack(FORMAT, *self[:-1])
 
     @classmethod
     def unpack(cls, fact: bytes) -> "PartitionRecord":
@@ -109,17 +116,19 @@ class PartitionRecord(NamedTuple):
         Raises:
             NewerFactFormat, DamagedFact: it is none that this version reads.
         """
+        version = fact[0] if fact else 0
+        _check_format(version, newest=REDRIVEN_FORMAT)
+        layout = _REDRIVEN_RECORD if version == REDRIVEN_FORMAT else _RECORD
         try:
-            version, *rest = _RECORD.unpack(fact)
+            _, *rest = layout.unpack(fact)
         except struct.error as error:
             raise DamagedFact(f"{len(fact)} bytes are no partition record") from error
-        _check_format(version)
         return cls(*rest)
 
 
-def _check_format(version: int) -> None:
-    if version > FORMAT:
-        raise NewerFactFormat(f"the changelog holds facts of format {version}, this version reads up to {FORMAT}")
+def _check_format(version: int, *, newest: int = FORMAT) -> None:
+    if version > newest:
+        raise NewerFactFormat(f"the changelog holds facts of format {version}, this version reads up to {newest}")
 
 
 def session_fact_key(session: bytes, offset: int) -> bytes:

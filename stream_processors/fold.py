@@ -17,17 +17,23 @@ facts and the states are functions of the log.
    `engine_error` with the traceback. A session whose settling raises is closed without outputs, and the tick is parked
    in its name. Nothing that a logic raises blocks a partition, except a state of a newer format and a state that
    cannot be encoded: then the process ends.
+6. A redriven record is a parked one that was put back, under a number. Its sender begins with the next number when the
+   last one has landed, however often it is killed and sends again; so a number at or below the highest seen came
+   before, and its record has no effect but what a refused one has. One that counts is folded as if it came now, and
+   stands for no source: its chain has passed it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, TypeVar
 
+from schemas.messages import Kind
 from schemas.reasons import Reason
 from stream_processors.agenda import Agenda
 from stream_processors.batch import Batch, Collected
 from stream_processors.facts import NOTHING, PartitionRecord, Recovered, SessionHead, is_session_key
 from stream_processors.facts import partition_record_key as record_key
 from stream_processors.logic import Emitted, LogRecord, NewerStateFormat, RecordRefused, SessionLogic
+from stream_processors.redriven import unwrap
 from stream_processors.sessions import Sessions, UnencodableState
 
 S = TypeVar("S")
@@ -96,7 +102,10 @@ class PartitionFold(Generic[S]):
             if record.offset > self._position.offset:
                 self._position = self._position._replace(offset=record.offset)
                 self._collected.records += 1
-                self._fold(record)
+                if record.kind == Kind.REDRIVEN:
+                    self._fold_redriven(record)
+                else:
+                    self._fold(record)
 
     def cut(self) -> Batch:
         """Return what the records since the last cut give; each batch is written before the next one is.
@@ -122,11 +131,26 @@ class PartitionFold(Generic[S]):
             ignored_sources=collected.ignored_sources,
         )
 
-    def _fold(self, record: LogRecord) -> None:
+    def _fold_redriven(self, record: LogRecord) -> None:
+        try:
+            number, original = unwrap(record)
+            if original.kind not in self._logic.session_kinds:
+                raise RecordRefused(Reason.RECORD_MALFORMED, f"kind {original.kind[:80]!r} is not redriven")
+        except RecordRefused as error:
+            self._refuse(record, error)
+            return
+        if number <= self._position.redriven:
+            # in nobody's name: the session has had its effect already
+            self._answer_refused(b"", original)
+            return
+        self._position = self._position._replace(redriven=number)
+        self._fold(original, is_chained=False)
+
+    def _fold(self, record: LogRecord, *, is_chained: bool = True) -> None:
         out = Emitted()
         moment = None
         try:
-            if not self._is_next_in_chain(record):
+            if is_chained and not self._is_next_in_chain(record):
                 return
             if record.kind in self._logic.session_kinds:
                 self._fold_session(record, out)
@@ -157,9 +181,12 @@ class PartitionFold(Generic[S]):
 
     def _refuse(self, record: LogRecord, error: Exception) -> None:
         self._collected.park(record, error)
+        self._answer_refused(record.key, record)
+
+    def _answer_refused(self, key: bytes, record: LogRecord) -> None:
         out = Emitted()
         try:
-            self._logic.on_refused(record.key, record, out)
+            self._logic.on_refused(key, record, out)
         except _FATAL:
             raise
         except Exception as second:

@@ -6,6 +6,7 @@ from stream_processors.facts import (
     FORMAT,
     HEAD_BYTES,
     NOTHING,
+    REDRIVEN_FORMAT,
     DamagedFact,
     NewerFactFormat,
     PartitionRecord,
@@ -105,9 +106,21 @@ def test_a_session_that_expires_at_the_watermark_itself_lives() -> None:
     assert set(recover(facts).sessions) == {b"a"}
 
 
-@pytest.mark.parametrize("key", [b"a|3", partition_record_key(3)])
-def test_a_newer_format_is_not_read(key: bytes) -> None:
-    newer = bytes([FORMAT + 1]) + (fact(3) if key == b"a|3" else record(offset=3))[1:]
+def test_only_a_partition_record_that_tells_of_redriven_records_is_of_the_newer_format() -> None:
+    assert record(offset=3)[0] == FORMAT
+    told = PartitionRecord(offset=3, watermark=2, redriven=1_764_000_000_000_000)
+    assert (told.pack()[0], len(told.pack())) == (REDRIVEN_FORMAT, 49)
+    assert PartitionRecord.unpack(told.pack()) == told
+
+
+@pytest.mark.parametrize(
+    ("key", "newer"),
+    [
+        (b"a|3", bytes([FORMAT + 1]) + fact(3)[1:]),
+        (partition_record_key(3), bytes([REDRIVEN_FORMAT + 1]) + record(offset=3)[1:]),
+    ],
+)
+def test_a_newer_format_is_not_read(key: bytes, newer: bytes) -> None:
     with pytest.raises(NewerFactFormat):
         recover({key: newer})
 
