@@ -4,7 +4,7 @@
 - `recorded`: the sessions, shifted so that they end now; `replay`: sends them as an SDK would.
 - `system`: `traceflow up` on a temporary directory, with sessions that close after seconds instead of half an hour.
 - `report`: waits until everything is through, reads it back, compares; `show`: the tables; `progress`: meanwhile.
-- `snippet.html`: a page that records itself, for a look at real traffic.
+- `try_snippet.mjs`: the snippet of the README in a real browser, by hand.
 
 Floor 3: may import everything; imports lazily where the command starts.
 """
