@@ -40,8 +40,8 @@ def detect(
     A FILE holds rrweb events (also packed by packFn), bodies of /v1/events or single events of theirs, or what
     posthog-js sent to /s/. Each FILE with rrweb events is one window (a tab, or a page load) of the session.
 
-    The time of the log is made up from that of the events: they go out in flushes of 2 s, a body when its sent_at
-    says; ticks come once a second until half an hour (session_gap_ms) after the last. TRACEFLOW_STAGE_SESSION_GAP_MS
+    The time of the log is made up from that of the events: they go out in flushes of 2 s, a body with its last
+    event; ticks come once a second until half an hour (session_gap_ms) after the last. TRACEFLOW_STAGE_SESSION_GAP_MS
     and TRACEFLOW_STAGE_FLUSH_GRACE_MS count as they do for the stages.
     """
     from deploy.command.answer import print_json, print_table

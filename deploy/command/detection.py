@@ -1,7 +1,7 @@
 """What both stages find in captured sessions: as the gateway would have taken them, folded without Kafka. Pure.
 
-Nothing is sent, so the time of the log is made up from that of the events: recorded and told events go out in flushes
-of two seconds, a request when it says that it was sent, else with its last event; ticks come once a second, as in the
+Nothing is sent, so the time of the log is made up from that of the events, as if nothing had been held up: rrweb events
+and single events go out in flushes of two seconds, a request with its last event; ticks come once a second, as in the
 running system, and go on until every session has been closed.
 """
 
@@ -128,16 +128,14 @@ def _in_requests(told: Sequence[Told]) -> Iterator[Request]:
     """Put single events into requests, flush by flush."""
     times = _times([_time(item.event.get("timestamp")) for item in told])
     for at, items in flushes(told, times):
-        body = {"sent_at": at, "events": [item.event for item in items]}
-        yield Request(items[0].where, body)
+        yield Request(items[0].where, {"sent_at": at, "events": [item.event for item in items]})
 
 
 def _take_request(taken: Taken, request: Request, names: Names, settings: RecordSettings) -> None:
     body = _named(request, names)
     events: Sequence[Any] = body["events"]
     times = [t for event in events if isinstance(event, dict) and (t := _time(event.get("timestamp"))) is not None]
-    sent_at = _time(body.get("sent_at"))
-    at = max(times, default=0) if sent_at is None else sent_at
+    at = max(times, default=_time(body.get("sent_at")) or 0)
     try:
         # encoded and decoded, so that what the gateway mends or refuses is mended or refused
         decoded = decode(json.dumps(body).encode())

@@ -127,7 +127,9 @@ def test_a_lone_surrogate_in_a_recorded_text_costs_nothing(expected: list[dict[s
 def test_every_form_of_told_events_gives_the_same_findings(tmp_path: Path) -> None:
     envelope = {"session_id": "first", "visitor_id": "v", "sent_at": T0 + 9_000, "events": RAGE}
     parts = [{"session_id": "first", "events": RAGE[:3]}, {"session_id": "first", "events": RAGE[3:]}]
-    for name, lines in {"body": [envelope], "bodies": parts, "events": RAGE, "array": [RAGE]}.items():
+    late = {"session_id": "first", "sent_at": T0 + 3_600_000, "events": RAGE}
+    forms: dict[str, list[Any]] = {"body": [envelope], "bodies": parts, "late": [late], "events": RAGE, "array": [RAGE]}
+    for name, lines in forms.items():
         assert found("--session", "first", written(tmp_path / name, *lines)) == [FOUND], name
 
 
