@@ -45,6 +45,11 @@ _MAX_CHAIN = 64
 
 _GAINS = frozenset({ChangeKind.DOM, ChangeKind.STYLE, ChangeKind.SNAPSHOT})
 
+_OWN_KINDS = frozenset(
+    {ChangeKind.DOM, ChangeKind.STYLE, ChangeKind.CANVAS, ChangeKind.MEDIA, ChangeKind.NETWORK, ChangeKind.SCROLL}
+)
+"""Kinds that a page may make by itself all the time."""
+
 _Key = tuple[str, int, str, bool, bool]
 
 
@@ -101,7 +106,7 @@ class Answers:
     ) -> None:
         """Send a change, if it is the first of its place since the pointer-down."""
         node, name = place
-        is_background = place in background
+        is_background = what in _OWN_KINDS and background.is_own(place, t)
         if what in _GAINS and not (lone or is_background):
             self._gain(t, out)
         key = (what.value, node, name, is_background, lone)
@@ -114,8 +119,7 @@ class Answers:
 
     def note(self, t: int, what: ChangeKind, place: Place, background: Background, out: list[Signal]) -> None:
         """Take in a change that needs no look at the document: send it, or keep it for a click that follows."""
-        if background.is_idle(t):
-            background.learn(place, t)
+        background.see(place, t)
         if self.is_open(t):
             self.report(t, what, place, background, out)
         else:

@@ -159,8 +159,7 @@ class Interpreter:
         elif source == rrweb.MOUSE_INTERACTION:
             self._on_interaction(t, data)
         elif source == rrweb.SCROLL:
-            self._window.background.last_input = self._window.pointer.scrolled_at = t
-            self._report(t, ChangeKind.SCROLL, _integer(data.get("id")))
+            self._on_scroll(t, _integer(data.get("id")))
         elif source == rrweb.INPUT:
             self._on_input(t, data)
         elif source == rrweb.MEDIA_INTERACTION:
@@ -211,6 +210,13 @@ class Interpreter:
         for opened in self._session.opened:
             if (click.down or click.t) <= opened <= click.t + AFTER_CLICK_MS:
                 self._out.append(Change(opened, ChangeKind.WINDOW, window=self._window.id))
+
+    def _on_scroll(self, t: int, node: int) -> None:
+        window = self._window
+        is_own = window.background.scroll(node, t)
+        if not is_own:
+            window.pointer.scrolled_at = t
+            self._report(t, ChangeKind.SCROLL, node)
 
     def _on_input(self, t: int, data: dict[str, Any]) -> None:
         window, node = self._window, _integer(data.get("id"))

@@ -61,9 +61,8 @@ def apply_mutation(
     """
     is_open, is_idle = answers.is_open(t), background.is_idle(t)
     places = touched_places(mutation, tree, limit=MAX_PLACES if is_open or is_idle else 4)
-    if is_idle:
-        for place in places:
-            background.learn(place, t)
+    for place in places:
+        background.see(place, t)
     if not is_open:
         answers.recent.append((t, ChangeKind.DOM, places[:4]))
         if tree is not None:
@@ -75,7 +74,7 @@ def apply_mutation(
             answers.report(t, ChangeKind.DOM, place, background, out, lone=lone)
         return
     for place in places:
-        if place not in background:
+        if not background.is_own(place, t):
             answers.formers.remember(tree, place)
     for parent, node in mutation.removes[:MAX_PLACES]:
         if node in tree.rows:

@@ -32,7 +32,7 @@ MAX_SESSION_BYTES = 2_000_000
 one record of the changelog (4 MB)."""
 MAX_GAPS = 64
 
-_FORMAT = 1
+_FORMAT = 2
 _LENGTH = struct.Struct("<I")
 
 

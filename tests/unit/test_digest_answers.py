@@ -6,6 +6,7 @@ import pytest
 
 from schemas.signals import Change, ChangeKind
 from stream_processors.digest import answers, formers
+from stream_processors.digest.background import Background
 from tests.digest_page import (
     T0,
     Event,
@@ -325,6 +326,83 @@ def test_the_oldest_place_is_forgotten_beyond_the_bound() -> None:
     more = [mutation(1_001 + i, attributes=[(9, {f"b{i}-{n}": "x"}) for n in range(60)]) for i in range(8)]
     events = [*ticks(900), *many, *more, *ticks(2_900), *press(3_000, 7), *ticks(3_200)]
     assert [c.background for c in sent(*events)] == [False]
+
+
+TIP = [5_000, 10_010, 14_990, 20_000]
+
+
+def test_a_place_that_changes_to_a_beat_is_background_although_somebody_clicks_all_the_time() -> None:
+    clicking = [event for t in (4_000, 8_000, 13_000, 18_500) for event in press(t, 7)]
+    events = sorted([*clicking, *ticks(*TIP)], key=lambda e: int(e["timestamp"]))
+    assert [(c.t - T0, c.background) for c in sent(*events)] == [
+        (5_000, False),
+        (10_010, False),
+        (14_990, False),
+        (20_000, True),
+    ]
+
+
+def test_two_equal_pauses_are_no_beat_yet() -> None:
+    events = [*press(8_000, 7), *ticks(TIP[1]), *press(13_500, 7), *ticks(TIP[2]), *press(18_500, 7), *ticks(TIP[3])]
+    assert [c.background for c in sent(*events)] == [False] * 3
+
+
+def test_evenly_made_clicks_are_no_beat() -> None:
+    events = [e for t in range(2_000, 14_000, 2_000) for e in (*press(t, 7), *ticks(t + 120))]
+    assert [c.background for c in sent(*events)] == [False] * 6
+
+
+FEED = [2_000, 3_800, 5_600, 7_400]
+
+
+@pytest.mark.parametrize(
+    ("t", "is_background"),
+    [(7_840, True), (7_860, False), (9_130, False), (9_150, True), (9_560, True)],
+    ids=["just after its beat", "between beats", "short of a beat", "a beat", "a beat that comes late"],
+)
+def test_a_change_between_the_beats_of_a_place_is_none_of_its_own(t: int, is_background: bool) -> None:
+    events = [*ticks(*FEED), *press(7_560, 7), *ticks(t)]
+    assert [c.background for c in sent(*events)] == [is_background]
+
+
+def test_a_place_that_lost_its_beat_has_to_show_a_new_one() -> None:
+    events = [*ticks(*FEED), *press(7_560, 7), *ticks(8_000, 8_500)]
+    assert [(c.t - T0, c.background) for c in sent(*events)] == [(8_000, False), (8_500, True)]
+
+
+def test_next_on_a_carousel_is_answered_at_once() -> None:
+    turning = ticks(2_000, 7_000, 12_000, 17_000, 22_000)
+    assert [c.background for c in sent(*turning, *press(22_200, 7), *ticks(22_330))] == [False]
+    assert [c.background for c in sent(*turning, *press(22_200, 7), *ticks(22_700))] == [True]
+
+
+def test_where_much_moves_no_change_is_prompt() -> None:
+    prices = [e for t in range(1_100, 22_000, 700) for e in ticks(t, node=8)]
+    turning = ticks(2_000, 7_000, 12_000, 17_000, 22_000)
+    events = sorted([*prices, *turning], key=lambda e: int(e["timestamp"]))
+    assert [c.background for c in sent(*events, *press(22_200, 7), *ticks(22_340))] == [True]
+
+
+def scrolls(*times: int, node: int = 11) -> list[Event]:
+    return [incremental(t, 3, id=node, x=t % 1_000, y=0) for t in times]
+
+
+def test_a_marquee_is_no_input_and_answers_nothing() -> None:
+    moving = scrolls(*range(1_000, 14_000, 100))
+    events = sorted(
+        [*moving, *ticks(12_000, 13_600), *press(14_000, 7), *ticks(14_250)], key=lambda e: int(e["timestamp"])
+    )
+    assert sent(*events, *scrolls(14_050)) == [change(14_250, node=10, place="#text", background=True)]
+
+
+def test_who_scrolls_is_idle_only_a_while_later() -> None:
+    events = [*scrolls(*range(1_000, 5_000, 100)), *ticks(6_000, 7_400), *press(7_600, 7), *ticks(7_900)]
+    assert [c.background for c in sent(*events)] == [False]
+
+
+def test_a_state_of_the_first_format_is_read() -> None:
+    old = [T0, T0 + 500, [[10, "#text", 2, T0 + 1_000, T0 + 2_500]]]
+    assert Background.load(old).is_own((10, "#text"), T0 + 9_000)
 
 
 # Other kinds
