@@ -1,18 +1,22 @@
-"""Read what was parked: bounded, without a consumer group, for `traceflow dead-letters list|show`."""
+"""Read what was parked: bounded, without a consumer group, for `traceflow dead-letters`."""
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
-from adapters.kafka_consumer import headers_of
+from adapters.dead_letter_marks import LetterId, LetterPlace
+from adapters.kafka_consumer import headers_of, watermarks
 from schemas import topics
 from schemas.connections import KafkaSettings
 from schemas.ids import parse_session_key
 from schemas.messages import DeadLetter, MalformedRecord, parse_dead_letter_headers
 
 READ_TIMEOUT_S = 30.0
+
+READ_ON = 500
+"""How many letters a fetch passes over rather than jump: what the driver has read ahead is at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,12 @@ class StoredLetter:
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]
     """The original ones."""
+
+    @property
+    def place(self) -> LetterPlace:
+        """Return what the letter is about, and where it lies."""
+        name = LetterId.of(self.letter, topic=topics.DEAD_LETTERS.name, partition=self.partition, offset=self.offset)
+        return LetterPlace(name, self.partition, self.offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +91,63 @@ def read_dead_letters(kafka: KafkaSettings, *, prefix: str, wanted: LetterFilter
 
 def show_dead_letter(kafka: KafkaSettings, *, prefix: str, partition: int, offset: int) -> StoredLetter | None:
     """Return the letter at a place of the dead-letters topic; None if there is none."""
-    topic = topics.DEAD_LETTERS.full_name(prefix)
-    consumer = Consumer(_reader_configuration(kafka), logger=logging.getLogger("librdkafka"))
+    fetcher = LetterFetcher(kafka, prefix=prefix)
     try:
-        end = _ends(consumer, topic).get(partition, 0)
-        if not 0 <= offset < end:
-            return None
-        consumer.assign([TopicPartition(topic, partition, offset)])
-        message = consumer.poll(READ_TIMEOUT_S)
-        found = message is not None and not message.error() and message.offset() == offset
-        return _stored(message) if message is not None and found else None
+        return fetcher.fetch(partition, offset)
     finally:
-        consumer.close()
+        fetcher.close()
+
+
+@dataclass(slots=True)
+class LetterFetcher:
+    """Fetches letters by their places; those that lie one after the other are read on."""
+
+    kafka: KafkaSettings
+    prefix: str
+    _consumer: Consumer = field(init=False)
+    _topic: str = field(init=False)
+    _log: dict[int, tuple[int, int]] = field(init=False)
+    """Where each partition's log begins and ends, as of the beginning."""
+    _standing: tuple[int, int] = (-1, 0)
+    """Partition and offset of what comes next."""
+
+    def __post_init__(self) -> None:
+        self._consumer = Consumer(_reader_configuration(self.kafka), logger=logging.getLogger("librdkafka"))
+        self._topic = topics.DEAD_LETTERS.full_name(self.prefix)
+        self._log = _log_ends(self._consumer, self._topic)
+
+    def first_offsets(self) -> dict[int, int]:
+        """Return the first offset that each partition still has."""
+        return {partition: low for partition, (low, _) in self._log.items()}
+
+    def fetch(self, partition: int, offset: int) -> StoredLetter | None:
+        """Return the letter at a place; None if there is none, or none any more.
+
+        Raises:
+            TimeoutError: the broker gave nothing for `READ_TIMEOUT_S`.
+        """
+        low, high = self._log.get(partition, (0, 0))
+        if not low <= offset < high:
+            return None
+        at, after = self._standing
+        if at != partition or not after <= offset <= after + READ_ON:
+            self._consumer.assign([TopicPartition(self._topic, partition, offset)])
+        while True:
+            message = self._consumer.poll(READ_TIMEOUT_S)
+            if message is None:
+                raise TimeoutError(f"no answer from {self.kafka.bootstrap} for {READ_TIMEOUT_S:.0f} s")
+            found, read_up_to = _position(message)
+            if found != partition:
+                continue
+            self._standing = partition, read_up_to
+            if message.error() or read_up_to > offset + 1:
+                return None
+            if read_up_to == offset + 1:
+                return _stored(message)
+
+    def close(self) -> None:
+        """Leave."""
+        self._consumer.close()
 
 
 def _reader_configuration(kafka: KafkaSettings) -> dict[str, object]:
@@ -106,15 +161,15 @@ def _reader_configuration(kafka: KafkaSettings) -> dict[str, object]:
 
 
 def _ends(consumer: Consumer, topic: str) -> dict[int, int]:
+    return {partition: high for partition, (low, high) in _log_ends(consumer, topic).items() if high > low}
+
+
+def _log_ends(consumer: Consumer, topic: str) -> dict[int, tuple[int, int]]:
+    """Return where each partition's log begins and ends."""
     metadata = consumer.list_topics(topic, timeout=READ_TIMEOUT_S).topics[topic]
     if metadata.error is not None:
         raise KafkaException(metadata.error)
-    ends = {}
-    for partition in metadata.partitions:
-        watermarks = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=READ_TIMEOUT_S)
-        if watermarks is not None and watermarks[1] > watermarks[0]:
-            ends[partition] = watermarks[1]
-    return ends
+    return {partition: watermarks(consumer, topic, partition) for partition in metadata.partitions}
 
 
 def _starts(consumer: Consumer, topic: str, partitions: list[int], *, since: int | None) -> list[TopicPartition]:

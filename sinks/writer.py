@@ -16,10 +16,10 @@ A connection that breaks during 6 leaves a commit in doubt: the next try finds t
 
 import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import psycopg
 import structlog
@@ -28,16 +28,15 @@ from adapters.dead_letters import (
     DeadLetterCounts,
     DeadLetterLimit,
     DeadLettersUnavailable,
-    DeadLetterWriter,
     ParkedRecord,
 )
 from adapters.postgres import Connection, Cursor, DatabaseRefused
 from sinks.backoff import Backoff
-from sinks.batching import Batch
+from sinks.batching import Batch, Span
 from sinks.contract import Parking, Prepared, Sink, Stored
 from sinks.failures import action_of, refusal_of, summary
 from sinks.metrics import SinkMetrics
-from sinks.offsets import Claim, Fenced, Offsets
+from sinks.offsets import Claim, Fenced
 from sinks.partitions import DayPartitions
 from sinks.sqlstates import Action
 from sinks.usage import UsageTable
@@ -78,14 +77,34 @@ class Written:
     careful: bool
 
 
+class Progress(Protocol):
+    """What says that a batch is in: `sinks.offsets.Offsets`, or the mark of a dead letter (`sinks.redrive`)."""
+
+    def open(self, connection: Connection) -> None:
+        """Begin with a new connection."""
+
+    def claim(self, connection: Connection, starts: Mapping[int, int]) -> dict[int, Claim]:
+        """Take partitions over."""
+
+    def advance(self, cursor: Cursor, spans: Mapping[int, Span], epochs: Mapping[int, int]) -> bool:
+        """Say within the open transaction that the batch is in; False if it was said before."""
+
+
+class Letters(Protocol):
+    """Where refused rows go: `adapters.dead_letters.DeadLetterWriter`."""
+
+    def park(self, parked: Iterable[ParkedRecord]) -> None:
+        """Write letters durably."""
+
+
 @dataclass(slots=True)
 class Writer(Generic[P]):
     """Writes the batches of one sink, on one connection, from one thread."""
 
     sink: Sink[P]
-    offsets: Offsets
+    offsets: Progress
     connect: Callable[[], Connection]
-    letters: DeadLetterWriter
+    letters: Letters
     metrics: SinkMetrics
     limit: DeadLetterLimit = field(default_factory=DeadLetterLimit)
     backoff: Backoff = field(default_factory=Backoff)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.command import ask, detect, manage, operate, serve
+from deploy.command import ask, detect, letters, manage, operate, serve
 from deploy.command.failure import Exit, explain
 from deploy.command.options import group, teach
 
@@ -79,13 +79,22 @@ def _projects() -> typer.Typer:
 
 
 def _dead_letters() -> typer.Typer:
-    letters = group("Look at what could not be processed, and why.")
-    listing = teach("traceflow dead-letters list --reason engine_error --since 2h")
-    letters.command("list", short_help="List them.", epilog=listing)(ask.dead_letters_list)
-    letters.command("show", short_help="Show one.", epilog=teach("traceflow dead-letters show 3:120"))(
-        ask.dead_letters_show
+    parked = group("Look at what could not be processed, and why; put it back, or mark it as dealt with.")
+    listing = teach("traceflow dead-letters list --reason engine_error --since 2h --state waiting")
+    parked.command("list", short_help="List them.", epilog=listing)(letters.dead_letters_list)
+    show = teach("traceflow dead-letters show 3:120")
+    parked.command("show", short_help="Show one.", epilog=show)(letters.dead_letters_show)
+    stats = teach("traceflow dead-letters stats", "traceflow dead-letters stats --since 1d --json")
+    parked.command("stats", short_help="Count them.", epilog=stats)(letters.dead_letters_stats)
+    redrive = teach(
+        "traceflow dead-letters redrive --stage analyze --reason engine_error --dry-run",
+        "traceflow dead-letters redrive 3:120 3:121",
+        more="Exit code 1 says: a sink refused some again.",
     )
-    return letters
+    parked.command("redrive", short_help="Put them back, once.", epilog=redrive)(letters.dead_letters_redrive)
+    drop = teach("traceflow dead-letters drop --stage gateway --until 1d", "traceflow dead-letters drop 3:120 --undo")
+    parked.command("drop", short_help="Mark them as dealt with.", epilog=drop)(letters.dead_letters_drop)
+    return parked
 
 
 def _recordings() -> typer.Typer:

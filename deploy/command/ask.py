@@ -1,8 +1,7 @@
-"""The commands that only read: `sql`, `dead-letters`, `recordings`."""
+"""The commands that only read: `sql`, `recordings`."""
 
 import os
 import sys
-from datetime import UTC
 from pathlib import Path
 from typing import Annotated
 
@@ -28,60 +27,6 @@ def sql_command(
         return
     print_table(columns, rows)
     typer.echo(f"{len(rows)} row{'' if len(rows) == 1 else 's'}")
-
-
-def dead_letters_list(
-    stage: Annotated[
-        str | None, typer.Option(help="Only of this stage: gateway, digest, analyze, sink-events …")
-    ] = None,
-    reason: Annotated[str | None, typer.Option(help="Only of this reason code.")] = None,
-    project: Annotated[str | None, typer.Option(help="Only of this project.")] = None,
-    since: Annotated[
-        str | None, typer.Option(help="Only parked since: 90s, 15m, 2h, 7d ago, or an ISO 8601 time.")
-    ] = None,
-    limit: Annotated[int, typer.Option(help="At most this many, the latest.", min=1)] = 100,
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
-    """List what was parked: when, where, why."""
-    from datetime import datetime
-
-    from adapters.dead_letter_reader import LetterFilter
-    from deploy.command import parked
-    from deploy.command.answer import print_json, print_table
-    from deploy.command.reach import kafka
-
-    since_ms = parked.parse_since(since, now=datetime.now(UTC)) if since else None
-    wanted = LetterFilter(stage=stage, reason=reason, project_id=project, since=since_ms)
-    settings, log = kafka(os.environ, data)
-    letters = parked.latest(settings, prefix=log.topic_prefix, wanted=wanted, limit=limit)
-    rows = [parked.summary(stored) for stored in letters]
-    if as_json:
-        print_json(rows)
-    elif rows:
-        columns = ["place", "at", "stage", "reason", "from", "session_id", "detail"]
-        print_table(columns, [[row[column] for column in columns] for row in rows])
-    else:
-        typer.echo("no dead letters")
-
-
-def dead_letters_show(
-    place: Annotated[str, typer.Argument(metavar="PARTITION:OFFSET", help="As `list` shows it.")],
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
-    """Show one dead letter whole: its origin, reason, headers and value."""
-    from deploy.command import parked
-    from deploy.command.answer import print_json, shown
-    from deploy.command.reach import kafka
-
-    settings, log = kafka(os.environ, data)
-    found = parked.whole(parked.show(settings, prefix=log.topic_prefix, place=place))
-    if as_json:
-        print_json(found)
-        return
-    for name, value in found.items():
-        typer.echo(f"{name:<12} {shown(value)}")
 
 
 def recordings_export(

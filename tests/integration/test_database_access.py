@@ -70,6 +70,7 @@ TABLES = (
     "traceflow_session_timeline",
     "traceflow_painful_elements",
     "traceflow_sink_offsets",
+    "traceflow_dead_letter_marks",
     "traceflow_schema_migrations",
 )
 

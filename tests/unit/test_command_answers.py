@@ -176,12 +176,12 @@ NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
     ],
 )
 def test_since_is_a_duration_or_a_time(text: str, moment: datetime) -> None:
-    assert parked.parse_since(text, now=NOW) == int(moment.timestamp() * 1000)
+    assert parked.parse_time(text, option="--since", now=NOW) == int(moment.timestamp() * 1000)
 
 
 def test_since_that_is_neither_is_refused() -> None:
     with pytest.raises(CommandFailure, match="neither like 2h nor"):
-        parked.parse_since("yesterday", now=NOW)
+        parked.parse_time("yesterday", option="--since", now=NOW)
 
 
 def letter(value: bytes) -> StoredLetter:
@@ -198,13 +198,13 @@ def letter(value: bytes) -> StoredLetter:
 
 
 def test_a_dead_letter_is_shown_with_its_meaning_and_origin() -> None:
-    found = parked.whole(letter(b'{"v":1}'))
+    found = parked.whole(letter(b'{"v":1}'), {})
     assert found["meaning"] == "the engine raised on this record; the traceback is in the detail"
     assert (found["place"], found["from"], found["value"]) == ("3:120", "events/1/9", '{"v":1}')
     assert found["headers"] == {"kind": "events"}
 
 
 def test_a_value_is_text_where_it_is_text() -> None:
-    assert parked.whole(letter(b"\x1f\x8b\x00"))["value"] == "\\x1f8b00"
-    assert parked.whole(letter("ü".encode() * 3_000))["value"] == "ü" * 2_000
-    assert parked.whole(letter(b"x" + "ü".encode() * 3_000))["value"] == "x" + "ü" * 1_999
+    assert parked.whole(letter(b"\x1f\x8b\x00"), {})["value"] == "\\x1f8b00"
+    assert parked.whole(letter("ü".encode() * 3_000), {})["value"] == "ü" * 2_000
+    assert parked.whole(letter(b"x" + "ü".encode() * 3_000), {})["value"] == "x" + "ü" * 1_999

@@ -30,6 +30,9 @@ COMMANDS = [
     ["projects", "set"],
     ["dead-letters", "list"],
     ["dead-letters", "show"],
+    ["dead-letters", "stats"],
+    ["dead-letters", "redrive"],
+    ["dead-letters", "drop"],
     ["recordings", "export"],
 ]
 

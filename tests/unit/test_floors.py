@@ -69,7 +69,7 @@ ADAPTERS = {
 WIRING = {
     "ingest_gateway": {"__main__", "app", "server"},
     "stream_processors": {"__main__", "analyze.__init__", "analyze.wiring", "worker"},
-    "sinks": {"__main__", "app"},
+    "sinks": {"__main__", "app", "redrive"},
 }
 
 DRIVERS = {"aiokafka", "confluent_kafka", "falcon", "faust", "mode", "psycopg", "uvicorn"}
