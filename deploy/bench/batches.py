@@ -2,7 +2,8 @@
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 from uuid import UUID
 
 import orjson
@@ -14,8 +15,11 @@ from schemas.messages import FORMAT, KIND_HEADER, Kind
 
 PROJECT_ID = str(UUID(int=0x0BE7C4 << 96 | 4 << 76 | 2 << 62))
 EVENTS_PER_BATCH = 20
+BATCH_MS = 4_000
+"""What a batch covers: an event each 200 ms."""
+
+TICK_MS = 1_000
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36"
-_HEADERS: list[tuple[str, str | bytes | None]] = [(KIND_HEADER, Kind.EVENTS.value.encode())]
 _TYPES = ("click", "click", "scroll", "pageview", "input", "custom", "dom_change", "network")
 _PAGES = tuple(f"https://shop.example/{name}" for name in ("", "cart", "search?q=lamp", "product/81723", "checkout"))
 
@@ -25,7 +29,7 @@ def batch(number: int, *, sessions: int, now_ms: int) -> tuple[bytes, bytes]:
     draw = random.Random(number)  # noqa: S311 # repeatable, no secret
     session_id = f"bench-{number % sessions}"
     seed = event_seed(project_id=PROJECT_ID, session_id=session_id, events=b"%d" % number)
-    start = now_ms + number // sessions * 4_000
+    start = now_ms + number // sessions * BATCH_MS
     ids = EventIds(seed=seed, count=EVENTS_PER_BATCH)
     times = [start + i * 200 for i in range(EVENTS_PER_BATCH)]
     events = [_event(draw, ids.make(i, time), time) for i, time in enumerate(times)]
@@ -64,16 +68,35 @@ def _event(draw: random.Random, event_id: str, timestamp: int) -> dict[str, obje
     }
 
 
-def fill(bootstrap: str, prefix: str, *, count: int, sessions: int, partitions: int) -> None:
-    """Write `count` batches into the events topic."""
+class Filled(NamedTuple):
+    """A record of a log that a benchmark fills."""
+
+    partition: int
+    key: bytes
+    value: bytes
+    kind: Kind = Kind.EVENTS
+    timestamp_ms: int = 0
+    """0 for the time of writing."""
+
+
+def fill(bootstrap: str, prefix: str, records: Iterable[Filled]) -> None:
+    """Write records into the events topic."""
     producer = Producer(
         {"bootstrap.servers": bootstrap, "linger.ms": 20, "compression.type": "lz4", "partitioner": "murmur2_random"}
     )
     topic = topics.EVENTS.full_name(prefix)
-    for key, value, partition in records(count=count, sessions=sessions, partitions=partitions):
+    for record in records:
+        headers: list[tuple[str, str | bytes | None]] = [(KIND_HEADER, record.kind.value.encode())]
         while True:
             try:
-                producer.produce(topic, value, key, partition, headers=_HEADERS)
+                producer.produce(
+                    topic,
+                    record.value,
+                    record.key,
+                    record.partition,
+                    headers=headers,
+                    timestamp=record.timestamp_ms,
+                )
             except BufferError:
                 producer.poll(0.1)
             else:
@@ -81,9 +104,30 @@ def fill(bootstrap: str, prefix: str, *, count: int, sessions: int, partitions: 
     producer.flush(120)
 
 
-def records(*, count: int, sessions: int, partitions: int) -> Iterator[tuple[bytes, bytes, int]]:
-    """Yield key, value and partition of each batch."""
-    now_ms = time.time_ns() // 1_000_000 - 3_600_000
+def batches(*, count: int, sessions: int, partitions: int) -> Iterator[Filled]:
+    """Yield batches; sessions take turns."""
+    start_ms = time.time_ns() // 1_000_000 - 3_600_000
     for number in range(count):
-        key, value = batch(number, sessions=sessions, now_ms=now_ms)
-        yield key, value, number % sessions % partitions
+        key, value = batch(number, sessions=sessions, now_ms=start_ms)
+        yield Filled(number % sessions % partitions, key, value)
+
+
+def lived(*, count: int, sessions: int, partitions: int) -> Iterator[Filled]:
+    """Yield the log that so many sessions leave at once, each sending a batch in 4 s: batches and ticks, dated.
+
+    A log that is written in a moment would hold sessions that never settle, with states ten times as large.
+    """
+    lasted_ms = count * BATCH_MS // sessions
+    start_ms = time.time_ns() // 1_000_000 - lasted_ms - BATCH_MS
+    ticks = 0
+    for number in range(count):
+        at_ms = start_ms + BATCH_MS + number * BATCH_MS // sessions
+        while start_ms + BATCH_MS + ticks * TICK_MS <= at_ms:
+            moment = start_ms + BATCH_MS + ticks * TICK_MS
+            for partition in range(partitions):
+                yield Filled(partition, b"", b"", Kind.TICK, moment)
+                value = orjson.dumps({"v": FORMAT, "src": ticks, "at": moment})
+                yield Filled(partition, b"", value, Kind.DIGEST_TICK, moment)
+            ticks += 1
+        key, value = batch(number, sessions=sessions, now_ms=start_ms)
+        yield Filled(number % sessions % partitions, key, value, Kind.EVENTS, at_ms)

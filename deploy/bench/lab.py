@@ -12,7 +12,12 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # re-exported without saying so
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+)
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 
@@ -29,8 +34,10 @@ READY_DEADLINE_S = 60.0
 class Worker:
     """A process under measurement."""
 
-    def __init__(self, pid: int, admin_port: int) -> None:
+    def __init__(self, pid: int, admin_port: int, output: Path) -> None:
         self.pid = pid
+        self.output = output
+        """What it writes: its log."""
         self._admin = f"http://127.0.0.1:{admin_port}"
 
     def metric(self, name: str) -> float:
@@ -58,14 +65,22 @@ class Lab:
         self._admin = AdminClient({"bootstrap.servers": self.target.kafka_bootstrap})
 
     @contextmanager
-    def topics(self, *, partitions: int) -> Iterator[str]:
-        """Give a prefix whose topics exist."""
+    def topics(self, *, partitions: int, dated: bool = False) -> Iterator[str]:
+        """Give a prefix whose topics exist; with `dated` events keep the time that their producer gives them."""
         prefix = f"bench-{secrets.token_hex(4)}."
         create_topics(self._admin, topics.ALL, Layout(prefix=prefix, partitions=partitions))
+        if dated:
+            self._let_producers_date(topics.EVENTS.full_name(prefix))
         try:
             yield prefix
         finally:
             delete_topics(self._admin, [topic.full_name(prefix) for topic in topics.ALL])
+
+    def _let_producers_date(self, topic: str) -> None:
+        entry = ConfigEntry("message.timestamp.type", "CreateTime", incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+        for future in self._admin.incremental_alter_configs([resource]).values():
+            future.result()
 
     @contextmanager
     def database(self) -> Iterator[str]:
@@ -103,7 +118,7 @@ class Lab:
             )
             process = program.start(output)
             try:
-                worker = Worker(process.pid, port)
+                worker = Worker(process.pid, port, Path(output.name))
                 wait_for(worker.is_ready, what=f"{arguments} to be ready", deadline_s=READY_DEADLINE_S)
                 yield worker
             finally:

@@ -7,11 +7,10 @@ import psycopg
 from psycopg import sql
 
 from adapters.kafka_consumer import ConsumedRecord
-from deploy.bench.batches import EVENTS_PER_BATCH, PROJECT_ID, fill, records
+from deploy.bench.batches import EVENTS_PER_BATCH, PROJECT_ID, batches, fill
 from deploy.bench.cpu import cpu_seconds, process_tree
 from deploy.bench.lab import Lab, wait_for
 from deploy.bench.report import Line, Result, middle
-from schemas.messages import Kind
 from sinks.copy_text import EVENT_COLUMNS
 from sinks.events import EventsSink
 
@@ -61,7 +60,7 @@ def _server_cpu(url: str) -> Callable[[], float]:
 def _sink(lab: Lab) -> tuple[float, float, float]:
     with lab.topics(partitions=PARTITIONS) as prefix, lab.database() as url:
         _add_project(url)
-        fill(lab.target.kafka_bootstrap, prefix, count=BATCHES, sessions=SESSIONS, partitions=PARTITIONS)
+        fill(lab.target.kafka_bootstrap, prefix, batches(count=BATCHES, sessions=SESSIONS, partitions=PARTITIONS))
         server = _server_cpu(url)
         with lab.process(
             ("sinks", "events"), prefix=prefix, partitions=PARTITIONS, TRACEFLOW_DATABASE_URL=url
@@ -101,9 +100,10 @@ _COPY = sql.SQL("COPY public.traceflow_events ({}) FROM STDIN").format(
 def _lines() -> list[bytes]:
     sink = EventsSink()
     lines: list[bytes] = []
-    for offset, (key, value, partition) in enumerate(records(count=BATCHES, sessions=SESSIONS, partitions=PARTITIONS)):
+    for offset, filled in enumerate(batches(count=BATCHES, sessions=SESSIONS, partitions=PARTITIONS)):
+        partition, key, value, kind, _ = filled
         record = ConsumedRecord(
-            partition=partition, offset=offset, timestamp=0, kind=Kind.EVENTS, key=key, value=value, headers=()
+            partition=partition, offset=offset, timestamp=0, kind=kind, key=key, value=value, headers=()
         )
         prepared = sink.prepare(record)
         if prepared is not None and prepared.content is not None:

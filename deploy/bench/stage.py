@@ -7,7 +7,7 @@ from typing import Any
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from adapters.kafka_producer import producer_config
-from deploy.bench.batches import EVENTS_PER_BATCH, fill
+from deploy.bench.batches import EVENTS_PER_BATCH, fill, lived
 from deploy.bench.cpu import Stopwatch, Usage
 from deploy.bench.lab import Lab, wait_for
 from deploy.bench.report import Line, Result, middle
@@ -31,8 +31,8 @@ def run(lab: Lab) -> Result:
     """Alternate both over the same log, and compare."""
     faust: list[Usage] = []
     plain: list[Usage] = []
-    with lab.topics(partitions=PARTITIONS) as prefix:
-        fill(lab.target.kafka_bootstrap, prefix, count=MESSAGES, sessions=SESSIONS, partitions=PARTITIONS)
+    with lab.topics(partitions=PARTITIONS, dated=True) as prefix:
+        _fill(lab, prefix)
         for number in range(ROUNDS):
             plain.append(_plain_loop(lab, prefix))
             # a worker of its own changelog each round, or it would go on where the last one stopped
@@ -60,13 +60,18 @@ def run(lab: Lab) -> Result:
     )
 
 
+def _fill(lab: Lab, prefix: str) -> None:
+    log = lived(count=MESSAGES, sessions=SESSIONS, partitions=PARTITIONS)
+    fill(lab.target.kafka_bootstrap, prefix, log)
+
+
 def _cpu(usages: list[Usage]) -> float:
     return middle([usage.cpu_s["worker"] for usage in usages]) * 1e6 / (MESSAGES * EVENTS_PER_BATCH)
 
 
 def _worker(lab: Lab, number: int) -> Usage:
-    with lab.topics(partitions=PARTITIONS) as prefix:
-        fill(lab.target.kafka_bootstrap, prefix, count=MESSAGES, sessions=SESSIONS, partitions=PARTITIONS)
+    with lab.topics(partitions=PARTITIONS, dated=True) as prefix:
+        _fill(lab, prefix)
         with lab.process(("stream_processors", "analyze"), prefix=prefix, partitions=PARTITIONS) as worker:
             watch = Stopwatch({"worker": worker.pid})
             watch.start()
