@@ -5,12 +5,14 @@
 - The document: `dom` (the tree, `kept`: what of it), `mutation` (how it changes), `document` and `tree_codec` (as
   bytes). `windows` holds everything that outlives a chunk, `packing` makes bytes of it, `texts` bounds what is sent.
 - The rules, each in a module of its own: `clicks`, `pointer`, `targets` and `selector` (what was pressed), `answers`,
-  `formers` and `background` (what may have answered), `pages`, `forms`, `console`, `network`.
+  `formers` and `background` (what may have answered), `focus` and `sheets` (what style sheets show by themselves),
+  `pages`, `forms`, `console`, `network`.
 
 Floor 1: imports `schemas`, `stream_processors.logic` and codecs (orjson, isal, zstandard), no driver and no Faust.
 
-What a recording cannot show stays unknown here: native dialogs, `:focus-within` and other effects of CSS alone, closed
-shadow roots, canvases (rrweb records them on demand only), modifier keys. Clicks in a frame have the frame's own
+What a recording cannot show stays unknown here: native dialogs, windows that open without being recorded and take no
+focus, what an HTTP answer of 204 or a download does, closed shadow roots, canvases (rrweb records them on demand only),
+modifier keys. Clicks in a frame have the frame's own
 coordinates. A chunk that arrives after its successors is read alone; its document does not come back.
 """
 

@@ -144,6 +144,16 @@ class Answers:
             self._undo(t, tree, place, former, out)
             former.changed = 0
 
+    def take_back(self, t: int, place: Place, *, since: int, out: list[Signal]) -> None:
+        """Say that a change of the document that was sent is undone."""
+        keys = [key for key in self.sent if (key[1], key[2]) == place and key[0] == ChangeKind.DOM]
+        if not keys:
+            return
+        for key in keys:
+            del self.sent[key]
+        node, name = place
+        out.append(Change(t, ChangeKind.DOM, window=self.window, node=node, place=name, undoes=since))
+
     def end_chunk(self, last: int) -> None:
         """Drop what only the chunk needed."""
         self.lone = []
@@ -198,13 +208,7 @@ class Answers:
         lasted = t - former.changed
         if lasted > FEEL_MS or (lasted > FLICKER_MS and not self._is_at_target(tree, place[0])):
             return
-        keys = [key for key in self.sent if (key[1], key[2]) == place and key[0] == ChangeKind.DOM]
-        if not keys:
-            return
-        for key in keys:
-            del self.sent[key]
-        node, name = place
-        out.append(Change(t, ChangeKind.DOM, window=self.window, node=node, place=name, undoes=former.changed))
+        self.take_back(t, place, since=former.changed, out=out)
 
     def _is_at_target(self, tree: Tree, node: int) -> bool:
         if not self.is_control:

@@ -24,13 +24,12 @@ from stream_processors.digest import rrweb
 from stream_processors.digest.answers import Answers
 from stream_processors.digest.background import Background
 from stream_processors.digest.dom import Tree
-from stream_processors.digest.pointer import Point, Pointer, Press
+from stream_processors.digest.pointer import TAP_CLICK_MS, Point, Pointer, Press
 from stream_processors.digest.targets import describe_target, find_target, is_disabled, why_not_judged
 
 MAX_PRESS_MS = 600
 MOUSE_CLICK_MS = 250
 """From pointer-up to click: one task of the browser, but 59 ms were seen on a busy machine."""
-TAP_CLICK_MS = 700
 MENU_MS = 80
 TWIN_MS = 40
 ROLLING_MS = 300

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from stream_processors.digest import rrweb
 from stream_processors.digest.kept import TYPED_TAGS, hide_typed, kept_attributes, kept_value, restyle, short_text
+from stream_processors.digest.sheets import kept_text
 
 PARENT, TAG, DATA, NEXT, PREVIOUS, FIRST, LAST = range(7)
 
@@ -246,7 +247,8 @@ def _check_id(node_id: Any, rows: dict[int, Row]) -> None:
 def _tag_and_data(node: dict[str, Any]) -> tuple[str, Any]:
     kind = node["type"]
     if kind == rrweb.TEXT:
-        return TEXT_TAG, short_text(node["textContent"])
+        content = node["textContent"]
+        return TEXT_TAG, kept_text(content) if node.get("isStyle") and content.__class__ is str else short_text(content)
     if kind == rrweb.ELEMENT:
         tag = sys.intern(node["tagName"])
         if not tag:

@@ -59,6 +59,7 @@ class Interpreter:
         if events:
             window.last = events[-1].t
         window.answers.end_chunk(window.last)
+        window.focus.end_chunk()
         self._out.sort(key=lambda signal: signal.t)
         return self._out
 
@@ -127,6 +128,7 @@ class Interpreter:
         window.answers.on_page()
         window.background.start_page(t)
         window.forms.on_page()
+        window.focus.on_page()
         window.pointer.down = None
         window.had_selection = False
 
@@ -193,15 +195,36 @@ class Interpreter:
             return
         if kind == rrweb.FOCUS:
             window.forms.focus = node
-            window.answers.note_focus(t, node, window.background, self._out)
+            window.focus.on_focus(
+                t, node, tree=window.tree(), answers=window.answers, background=window.background, out=self._out
+            )
             return
-        if not isinstance(kind, int) or kind == rrweb.BLUR:
+        if kind == rrweb.BLUR:
+            self._on_blur(t, node)
+            return
+        if not isinstance(kind, int):
             return
         point = Point(t, node, _integer(data.get("x")), _integer(data.get("y")))
         tree = window.tree()
         click = self._clicks.on_pointer(kind, point, tree=tree, page_url=window.pages.url)
         if click is not None:
             self._on_click(click, tree)
+            if window.pointer.is_touch and tree is not None:
+                window.focus.on_tap(
+                    t, node, tree=tree, answers=window.answers, background=window.background, out=self._out
+                )
+
+    def _on_blur(self, t: int, node: int) -> None:
+        window = self._window
+        window.focus.on_blur(
+            t,
+            node,
+            is_pressed=window.pointer.is_pressed(t),
+            tree=window.tree(),
+            answers=window.answers,
+            background=window.background,
+            out=self._out,
+        )
 
     def _on_click(self, click: Click, tree: Tree | None) -> None:
         submit = self._window.forms.on_click(click, tree=tree) if tree is not None else None

@@ -1,12 +1,14 @@
 """What is kept of the attributes and texts of a recording.
 
 Long values are kept as a fingerprint, long texts as their beginning and a fingerprint: enough to say "the same again".
-What a user typed is kept only as "there is something".
+What a user typed is kept only as "there is something". Of style sheets only what they reveal by themselves is kept
+(`sheets`).
 """
 
 from collections.abc import Mapping
 from typing import Any, Final
 
+from stream_processors.digest import sheets
 from stream_processors.digest.texts import FINGERPRINT, shorten
 
 MAX_VALUE_CHARS = 64
@@ -18,7 +20,6 @@ TYPED_TAGS = frozenset({"input", "textarea", "select"})
 _LONGER_CHARS = {"class": 200, "aria-label": 120, "title": 120, "alt": 120, "href": 60}
 """How much is kept of the long values that elements are described by."""
 _NAMED_BY_VALUE = frozenset({"submit", "button", "reset", "image", "checkbox", "radio", "hidden"})
-_UNKEPT = "_cssText"
 
 
 def short_value(name: str, value: str) -> str:
@@ -43,13 +44,17 @@ def short_text(text: str) -> str:
 
 def kept_value(name: str, value: Any) -> str | None:
     """Return what is kept of a value: a boolean attribute has the empty string when true, and is absent when false."""
-    if value is None or value is False or name == _UNKEPT:
+    if value is None or value is False:
         return None
+    if name == sheets.TEXT_ATTRIBUTE:
+        return sheets.holders_in(str(value)) or None
     return "" if value is True else short_value(name, value if isinstance(value, str) else str(value))
 
 
 def kept_attributes(tag: str, attributes: dict[str, Any]) -> dict[str, str]:
     """Return the attributes of an element as they are kept; the given ones if nothing about them changes."""
+    if tag in sheets.TAGS:
+        return _shortened(attributes)
     for value in attributes.values():
         if value.__class__ is not str or len(value) > MAX_VALUE_CHARS:
             attributes = _shortened(attributes)
@@ -87,7 +92,7 @@ def restyle(style: str, properties: dict[str, Any]) -> str:
 def _shortened(attributes: dict[str, Any]) -> dict[str, str]:
     kept = {}
     for name, value in attributes.items():
-        if value.__class__ is str and len(value) <= MAX_VALUE_CHARS:
+        if value.__class__ is str and len(value) <= MAX_VALUE_CHARS and name != sheets.TEXT_ATTRIBUTE:
             kept[name] = value
         elif (short := kept_value(name, value)) is not None:
             kept[name] = short

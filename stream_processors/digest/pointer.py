@@ -6,6 +6,8 @@ from typing import Any
 from schemas.signals import Click, decode, encode
 
 SAME_PLACE_PX = 6
+TAP_CLICK_MS = 700
+"""From the finger's leaving to the click: the browser waits for a second tap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,10 @@ class Pointer:
     last_click: Point | None = None
     scrolled_at: int = 0
     presses: list[Press] = field(default_factory=list)
+
+    def is_pressed(self, t: int) -> bool:
+        """Tell whether the pointer is down, or the mouse events that follow a tap may still come."""
+        return self.down is not None and (not self.up_at or (self.is_touch and t - self.up_at <= TAP_CLICK_MS))
 
     def dump(self) -> list[Any]:
         """Return the state as JSON."""

@@ -1,13 +1,27 @@
 """What a pointer hit: the control that was meant, and whether a click on it can be judged at all.
 
 rrweb names the innermost node, often an icon's path. What the user meant is the control around it.
+
+What is drawn, not built, shows in no recording: a canvas, the inside of a plug-in, of another site's frame, of a custom
+element that the recorder found empty (a closed shadow root). A click there is not judged, nor one on the controls
+beside a canvas, which draw on it.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from schemas.signals import Element, NotJudged
-from stream_processors.digest.dom import TAG, Row, Tree, attributes_of
+from stream_processors.digest.dom import (
+    FIRST,
+    NEXT,
+    OTHER_TAG,
+    PREVIOUS,
+    TAG,
+    TEXT_TAG,
+    Row,
+    Tree,
+    attributes_of,
+)
 from stream_processors.digest.kept import is_typed_into
 from stream_processors.digest.selector import describe
 
@@ -16,6 +30,11 @@ _CONTROL_ROLES = frozenset(
     {"button", "link", "menuitem", "menuitemcheckbox", "menuitemradio", "tab", "checkbox", "radio", "switch", "option"}
 )
 _MAX_CONTROL_LEVELS = 8
+_MAX_BAR_LEVELS = 3
+"""A control, its group, the bar."""
+_MAX_BOXES = 4
+_MAX_GAP = 3
+_PAGE_TAGS = frozenset({"main", "body", "html"})
 _OWN_PICKER_TYPES = frozenset({"file", "color"})
 _STRONG_TAGS: Mapping[str, NotJudged] = {
     "input": NotJudged.TEXT_ENTRY,
@@ -25,6 +44,8 @@ _STRONG_TAGS: Mapping[str, NotJudged] = {
     "canvas": NotJudged.CANVAS,
     "video": NotJudged.MEDIA,
     "audio": NotJudged.MEDIA,
+    "object": NotJudged.CANVAS,
+    "embed": NotJudged.CANVAS,
     "a": NotJudged.LINK,
 }
 """Tags that decide by themselves; those with `input`, `textarea` and `a` depend on attributes."""
@@ -78,7 +99,53 @@ def why_not_judged(tree: Tree | None, target: Target) -> NotJudged | None:
             return reason
         if weak is None:
             weak = _weak_reason(row[TAG], attributes)
+    if weak is None and (_is_closed(tree, target) or _draws(tree, target)):
+        return NotJudged.CANVAS
     return weak
+
+
+def _is_closed(tree: Tree, target: Target) -> bool:
+    """Tell whether a frame or a custom element was hit whose inside is not in the recording."""
+    row = tree.rows[target.node]
+    return target.node == target.chain[0] and not row[FIRST] and ("-" in row[TAG] or row[TAG] == "iframe")
+
+
+def _draws(tree: Tree, target: Target) -> bool:
+    """Tell whether a canvas is beside a control, or beside the bar that it is in."""
+    if not target.is_control:
+        return False
+    start = target.chain.index(target.node)
+    for node in target.chain[start : start + _MAX_BAR_LEVELS]:
+        if tree.rows[node][TAG] in _PAGE_TAGS:
+            return False
+        if any(_shows_canvas(tree, beside) for beside in _beside(tree, node)):
+            return True
+    return False
+
+
+def _beside(tree: Tree, node: int) -> list[int]:
+    """Return the elements next to a node."""
+    found = []
+    for link in (PREVIOUS, NEXT):
+        sibling = tree.rows[node][link]
+        for _ in range(_MAX_GAP):
+            if not sibling or tree.rows[sibling][TAG] not in (TEXT_TAG, OTHER_TAG):
+                break
+            sibling = tree.rows[sibling][link]
+        if sibling and tree.rows[sibling][TAG] not in (TEXT_TAG, OTHER_TAG):
+            found.append(sibling)
+    return found
+
+
+def _shows_canvas(tree: Tree, node: int) -> bool:
+    """Tell whether an element is a canvas, or hardly more than a box around one."""
+    for _ in range(_MAX_BOXES):
+        if tree.rows[node][TAG] == "canvas":
+            return True
+        node = next((child for child in tree.children(node)[:_MAX_GAP] if tree.rows[child][TAG] != TEXT_TAG), 0)
+        if not node:
+            return False
+    return False
 
 
 def _strong_reason(tag: str, attributes: Mapping[str, str]) -> NotJudged | None:

@@ -18,6 +18,7 @@ from stream_processors.digest.answers import Answers
 from stream_processors.digest.background import Background
 from stream_processors.digest.document import MAX_DOCUMENT_BYTES, Document
 from stream_processors.digest.dom import Tree
+from stream_processors.digest.focus import Focus
 from stream_processors.digest.forms import Forms
 from stream_processors.digest.packing import pack, unpack
 from stream_processors.digest.pages import Pages
@@ -61,6 +62,7 @@ class Window:
     pointer: Pointer = field(default_factory=Pointer)
     background: Background = field(default_factory=Background)
     answers: Answers = field(default_factory=lambda: Answers(""))
+    focus: Focus = field(default_factory=Focus)
     document: Document | None = None
 
     def tree(self) -> Tree | None:
@@ -107,12 +109,13 @@ class Window:
             self.pointer.dump(),
             self.background.dump(),
             self.answers.dump(),
+            self.focus.dump(),
         ]
 
     @classmethod
     def load(cls, data: list[Any]) -> "Window":
         """Make it again, without the document."""
-        window_id, next_seq, gaps, last, had_selection, pages, forms, pointer, background, answers = data
+        window_id, next_seq, gaps, last, had_selection, pages, forms, pointer, background, answers, *rest = data
         return cls(
             id=window_id,
             next_seq=next_seq,
@@ -124,6 +127,7 @@ class Window:
             pointer=Pointer.load(pointer),
             background=Background.load(background),
             answers=Answers.load(window_id, answers),
+            focus=Focus.load(rest[0]) if rest else Focus(),  # format 1 knew nothing of it
         )
 
 

@@ -264,3 +264,50 @@ def test_a_node_that_the_recording_does_not_know_is_not_judged() -> None:
 def test_without_a_document_no_node_is_known() -> None:
     (found,) = clicks(read(press(1_000, 7)))
     assert found.not_judged == NotJudged.UNKNOWN_NODE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        el(7, "x-votes"),
+        el(7, "iframe"),
+        el(7, "embed"),
+    ],
+)
+def test_what_has_no_inside_in_the_recording_is_not_judged(body: Any) -> None:
+    assert why(body) == NotJudged.CANVAS
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        el(7, "x-votes", text(8, "Vote")),
+        el(9, "button", el(7, "x-icon")),
+    ],
+)
+def test_a_custom_element_whose_inside_or_control_is_known_is_judged(body: Any) -> None:
+    assert why(body) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        el(9, "div", el(10, "canvas"), text(11, " "), el(7, "button")),
+        el(9, "div", el(12, "nav", el(7, "button"), el(13, "button")), el(14, "div", el(10, "canvas"))),
+    ],
+    ids=["beside it", "in the bar above"],
+)
+def test_a_control_beside_a_canvas_draws_on_it(body: Any) -> None:
+    assert why(body) == NotJudged.CANVAS
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        el(9, "div", el(10, "canvas"), el(12, "p", text(13, "x")), el(7, "button")),
+        el(9, "div", el(10, "canvas"), el(7, "p", text(8, "x"))),
+    ],
+    ids=["something between", "no control"],
+)
+def test_what_is_farther_from_a_canvas_is_judged(body: Any) -> None:
+    assert why(body) is None

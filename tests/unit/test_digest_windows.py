@@ -208,7 +208,7 @@ def test_a_document_stays_bytes_until_it_is_needed() -> None:
 
 
 def test_a_state_of_a_newer_version_is_refused() -> None:
-    head = pack([2, 0, [], []])
+    head = pack([3, 0, [], []])
     with pytest.raises(NewerStateFormat):
         decode_session(len(head).to_bytes(4, "little") + head)
 
