@@ -1,7 +1,8 @@
 """Real services for the tests: one broker and one database server per run, a topic prefix and a database per test.
 
-TRACEFLOW_TEST_KAFKA_BOOTSTRAP and TRACEFLOW_TEST_DATABASE_URL (a superuser's) name running ones instead. Without them
-the local runtime starts its own on free ports, in a temporary directory, tied to the life of this process.
+TRACEFLOW_TEST_KAFKA_BOOTSTRAP and TRACEFLOW_TEST_DATABASE_URL (a superuser's) name running ones instead; with
+TRACEFLOW_TEST_CONTAINERS=1 a Docker daemon gives them. Else the local runtime starts its own on free ports, in a
+temporary directory, tied to the life of this process.
 """
 
 import os
@@ -23,6 +24,7 @@ from deploy.runtime import kafka as broker
 from deploy.runtime.ports import free_port
 from deploy.runtime.program import Program, RuntimeFailure
 from schemas import topics as declared
+from tests.containers import kafka_container, postgres_container
 
 _START_DEADLINE_S = 90
 
@@ -58,6 +60,10 @@ def kafka(run_directory: Path) -> Iterator[str]:
     if named:
         yield named
         return
+    if os.environ.get("TRACEFLOW_TEST_CONTAINERS"):
+        with kafka_container() as bootstrap:
+            yield bootstrap
+        return
     port = free_port()
     runtime, classpath = java.find_java(os.environ), tuple(jars.classpath(os.environ, report=print))
     server = broker.KafkaServer(
@@ -83,6 +89,10 @@ def postgres_server(run_directory: Path) -> Iterator[str]:
     named = os.environ.get("TRACEFLOW_TEST_DATABASE_URL")
     if named:
         yield named
+        return
+    if os.environ.get("TRACEFLOW_TEST_CONTAINERS"):
+        with postgres_container() as url:
+            yield url
         return
     account = postgres.server_account()
     place = postgres.database_place(run_directory, account)
