@@ -2,8 +2,8 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -88,14 +88,14 @@ class Redrive:
         decided = self.marks.sending(self.connection)
         if not decided:
             return
-        with _sender(self.environment) as send:
-            for mark in decided:
-                letter = fetcher.fetch(mark.place.partition, mark.place.offset)
-                if letter is not None:
-                    send(mark, letter)  # 2
-                    self.on_step(LogStep.SENT)
-                self._settle(mark, letter)  # 3
-                self.on_step(LogStep.SETTLED)
+        send = _sender(self.environment)
+        for mark in decided:
+            letter = fetcher.fetch(mark.place.partition, mark.place.offset)
+            if letter is not None:
+                send(mark, letter)  # 2
+                self.on_step(LogStep.SENT)
+            self._settle(mark, letter)  # 3
+            self.on_step(LogStep.SETTLED)
 
     def _settle(self, mark: Mark, letter: StoredLetter | None) -> None:
         state = MarkState.DROPPED if letter is None else MarkState.REDRIVEN
@@ -123,9 +123,8 @@ class Redrive:
         return lambda cursor: self.marks.mark(cursor, place, MarkState.REDRIVEN)
 
 
-@contextmanager
-def _sender(environment: Environment) -> Iterator[Callable[[Mark, StoredLetter], None]]:
-    """Give what sends one letter and waits until the log has it."""
+def _sender(environment: Environment) -> Callable[[Mark, StoredLetter], None]:
+    """Return what sends one letter and waits until the log has it."""
     config: dict[str, Any] = {
         **producer_config(environment.kafka, linger_ms=0, message_timeout_ms=int(ACK_TIMEOUT_S * 1000))
     }
@@ -150,10 +149,7 @@ def _sender(environment: Environment) -> Iterator[Callable[[Mark, StoredLetter],
         if left or failures:
             raise NotAcknowledged(f"{topic} {partition} did not acknowledge a record: {failures or 'no answer'}")
 
-    try:
-        yield send
-    finally:
-        producer.purge(blocking=False)
+    return send
 
 
 def _as_read(letter: StoredLetter) -> ConsumedRecord:

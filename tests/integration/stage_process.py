@@ -48,7 +48,8 @@ class Stored:
     headers: tuple[tuple[str, bytes], ...]
 
     def as_log_record(self) -> LogRecord:
-        kind = dict(self.headers).get("kind", b"").decode()
+        # the first header of a name counts, as in the stage
+        kind = next((value for name, value in self.headers if name == "kind"), b"").decode()
         return LogRecord(self.offset, self.timestamp, kind, self.key, self.value or b"", self.headers)
 
 
