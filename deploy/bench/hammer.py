@@ -5,7 +5,6 @@ import itertools
 import threading
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import NamedTuple, Self
 
 import uvloop
@@ -49,7 +48,7 @@ class Hammer:
         self._has_begun.wait()
         return self
 
-    def __exit__(self, *_error: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._is_over.set()
         self._thread.join()
 
