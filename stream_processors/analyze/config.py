@@ -18,6 +18,7 @@ from stream_processors.analyze.detectors.form_abandonment import FormAbandonment
 from stream_processors.analyze.detectors.quick_back import QuickBackConfig
 from stream_processors.analyze.detectors.rage_click import RageClickConfig
 from stream_processors.analyze.detectors.slow_load import SlowLoadConfig
+from stream_processors.analyze.detectors.slow_response import SlowResponseConfig
 from stream_processors.analyze.detectors.thresholds import Rejected, override
 from stream_processors.analyze.jobs import AiJobConfig
 
@@ -33,6 +34,7 @@ class DetectorConfig:
     slow_load: SlowLoadConfig = field(default_factory=SlowLoadConfig)
     form_abandonment: FormAbandonmentConfig = field(default_factory=FormAbandonmentConfig)
     quick_back: QuickBackConfig = field(default_factory=QuickBackConfig)
+    slow_response: SlowResponseConfig = field(default_factory=SlowResponseConfig)
     ai_jobs: AiJobConfig = field(default_factory=AiJobConfig)
 
     @property
@@ -40,6 +42,7 @@ class DetectorConfig:
         """Return how long after a signal, in event time, anything can still matter to it."""
         return max(
             self.dead_click.deadline_ms,
+            self.slow_response.max_wait_ms if self.slow_response.enabled else 0,
             self.rage_click.max_gap_ms,
             self.rage_click.effect_ms,
             self.error_click.window_ms,

@@ -4,6 +4,9 @@ Only what lies near a click counts: from 150 ms before its pointer-down (a tenth
 click event, and stamps jitter) to 2.6 s after the click. Of that, the first change of each place since the last
 pointer-down is sent: one visible change answers a click as well as a thousand.
 
+A click that nothing was seen to answer is followed for 10.1 s, if the user does nothing else meanwhile: what changes
+then, at a place that has not changed before, is a slow answer.
+
 Not sent, or sent with a mark, is what a person would not take for an answer:
 - *the same again*: after the event the place is as it was before (the same text written anew, a list rendered anew with
   equal content): not sent;
@@ -33,6 +36,8 @@ BEFORE_DOWN_MS = 150
 AFTER_DOWN_MS = 1_500
 """A press that becomes no click is followed this long."""
 AFTER_CLICK_MS = 2_600
+LATE_MS = 10_100
+"""A click without an answer is followed so long: a little longer than any deadline that can be set."""
 FEEL_MS = 900
 FLICKER_MS = 100
 SAME_MOMENT_MS = 30
@@ -45,6 +50,9 @@ _MAX_CHAIN = 64
 
 _GAINS = frozenset({ChangeKind.DOM, ChangeKind.STYLE, ChangeKind.SNAPSHOT})
 
+_LATE = frozenset({ChangeKind.DOM, ChangeKind.STYLE, ChangeKind.CANVAS, ChangeKind.MEDIA, ChangeKind.WINDOW})
+"""Kinds that may be a late answer."""
+_SEEN = _LATE | {ChangeKind.SNAPSHOT, ChangeKind.NAVIGATION, ChangeKind.INPUT}
 _OWN_KINDS = frozenset(
     {ChangeKind.DOM, ChangeKind.STYLE, ChangeKind.CANVAS, ChangeKind.MEDIA, ChangeKind.NETWORK, ChangeKind.SCROLL}
 )
@@ -61,6 +69,8 @@ class Answers:
     since: int = 0
     """When the pointer last went down."""
     until: int = 0
+    late: int = 0
+    """Until when an answer that is late is waited for."""
     chain: list[int] = field(default_factory=list)
     """The nodes around what was pressed."""
     target: int = 0
@@ -75,7 +85,7 @@ class Answers:
 
     def on_down(self, t: int, target: Target, background: Background, out: list[Signal]) -> None:
         """Begin to follow what a press may bring about."""
-        self.since, self.until = t, t + AFTER_DOWN_MS
+        self.since, self.until, self.late = t, t + AFTER_DOWN_MS, 0
         self.chain, self.target, self.is_control = target.chain[:_MAX_CHAIN], target.node, target.is_control
         self.sent, self.formers = {}, Formers()
         for at, what, places in self.recent:
@@ -85,17 +95,30 @@ class Answers:
 
     def on_click(self, t: int, target: Target) -> None:
         """Follow on until the click has had its time."""
-        self.until = max(self.until, t + AFTER_CLICK_MS)
+        self.until, self.late = max(self.until, t + AFTER_CLICK_MS), t + LATE_MS
         self.chain = list(dict.fromkeys((*self.chain, *target.chain[:_MAX_CHAIN])))
 
     def on_page(self) -> None:
         """Stop: a new page was shown, which answers whatever was open."""
-        self.until, self.chain, self.target, self.formers = 0, [], 0, Formers()
+        self.until, self.late, self.chain, self.target, self.formers = 0, 0, [], 0, Formers()
         self.recent.clear()
 
     def is_open(self, t: int) -> bool:
         """Tell whether a change at this time is near a click."""
-        return self.since - BEFORE_DOWN_MS <= t <= self.until
+        if t > self.until:
+            return t <= self.late and not self._is_answered()
+        return self.since - BEFORE_DOWN_MS <= t
+
+    def on_other_input(self) -> None:
+        """Wait no longer for a late answer: what comes now may be the doing of what the user does."""
+        self.late = 0
+
+    def _is_timely(self, t: int, what: ChangeKind, place: Place, background: Background) -> bool:
+        """Tell whether a change can be an answer so late: then one of the document has to be the first of its place."""
+        return t <= self.until or (what in _LATE and (what is not ChangeKind.DOM or background.is_new(place, t)))
+
+    def _is_answered(self) -> bool:
+        return any(what in _SEEN and not (background or lone) for what, _, _, background, lone in self.sent)
 
     def is_apart(self, t: int) -> bool:
         """Tell whether nothing has come at this moment, so that a removal would be a lone one."""
@@ -110,7 +133,7 @@ class Answers:
         if what in _GAINS and not (lone or is_background):
             self._gain(t, out)
         key = (what.value, node, name, is_background, lone)
-        if key in self.sent or not self._has_room(is_background):
+        if key in self.sent or not self._has_room(is_background) or not self._is_timely(t, what, place, background):
             return
         self.sent[key] = None
         if lone:
@@ -171,12 +194,13 @@ class Answers:
             self.formers.dump(),
             [[t, what.value, places] for t, what, places in self.recent],
             self.last_gain,
+            self.late,
         ]
 
     @classmethod
     def load(cls, window: str, data: list[Any]) -> "Answers":
         """Make it again."""
-        since, until, chain, target, is_control, sent, formers, recent, last_gain = data
+        since, until, chain, target, is_control, sent, formers, recent, last_gain, *rest = data
         return cls(
             window=window,
             since=since,
@@ -190,6 +214,7 @@ class Answers:
                 ((t, ChangeKind(what), [(node, name) for node, name in places]) for t, what, places in recent), maxlen=8
             ),
             last_gain=last_gain,
+            late=rest[0] if rest else 0,  # format 1 knew no late answers
         )
 
     def _has_room(self, is_background: bool) -> bool:

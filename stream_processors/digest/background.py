@@ -151,6 +151,11 @@ class Background:
             return t - habit.beat_at <= SAME_MOMENT_MS or not self._is_prompt(habit, t)
         return habit.is_idle_known() and not self._is_prompt(habit, t)
 
+    def is_new(self, place: Place, t: int) -> bool:
+        """Tell whether a change of the place, already seen, is its first since the page had settled."""
+        habit = self.places.get(place)
+        return habit is None or (t - habit.beat_at <= SAME_MOMENT_MS and not habit.beat_ms)
+
     def scroll(self, node: int, t: int) -> bool:
         """Note a scroll; return whether the element scrolls by itself, so that it is no input."""
         run = self.scrolled.pop(node, None)

@@ -66,7 +66,7 @@ class Interpreter:
     def pass_gap(self) -> None:
         """Forget what depends on chunks that are missing; whatever is open may have been answered in them."""
         window = self._window
-        if window.answers.is_open(window.last):
+        if window.last <= window.answers.until:
             self._out.append(Change(window.last, ChangeKind.GAP, window=window.id))
         window.set_tree(None)
         self._begin_page(window.last)
@@ -238,6 +238,7 @@ class Interpreter:
         window = self._window
         is_own = window.background.scroll(node, t)
         if not is_own:
+            window.answers.on_other_input()
             window.pointer.scrolled_at = t
             self._report(t, ChangeKind.SCROLL, node)
 
@@ -245,6 +246,7 @@ class Interpreter:
         window, node = self._window, _integer(data.get("id"))
         pressed, window.background.last_input = window.answers.since, t
         self._report(t, ChangeKind.INPUT, node)
+        window.answers.on_other_input()
         tree = window.tree()
         if tree is None:
             return

@@ -91,7 +91,7 @@ def test_in_the_log_a_mistake_costs_only_its_own_field() -> None:
 
 
 def test_everything_that_can_matter_to_a_signal_lies_within_the_time_to_settle() -> None:
-    assert DetectorConfig().settle_ms == 2500
+    assert DetectorConfig().settle_ms == 5000
     assert parse_detectors({"error_click": {"window_ms": 9000}}).settle_ms == 9000
 
 

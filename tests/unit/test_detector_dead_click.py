@@ -18,6 +18,7 @@ from schemas.signals import (
 from stream_processors.analyze.detectors.clicks import LAZY_MS, ClickDetectors
 from stream_processors.analyze.detectors.dead_click import DeadClickConfig
 from stream_processors.analyze.detectors.detector import FOREVER
+from stream_processors.analyze.detectors.slow_response import SlowResponseConfig
 from stream_processors.analyze.detectors.verdict import FindingKind, Severity, Verdict
 
 CARD = Element(tag="div", classes="card", text="Blue shirt", selector="main > div.card")
@@ -42,7 +43,7 @@ def down(t: int, node: int = 7, window: str = "w") -> PointerDown:
 
 
 def dead(*signals: Signal, config: DeadClickConfig | None = None, moment: int = FOREVER) -> list[Verdict]:
-    detectors = ClickDetectors(dead=config or DeadClickConfig())
+    detectors = ClickDetectors(dead=config or DeadClickConfig(), slow=SlowResponseConfig(enabled=False))
     memory, handlers = detectors.memory(), detectors.handlers()
     for signal in signals:
         assert handlers[type(signal)](memory, signal, DUE) == ()

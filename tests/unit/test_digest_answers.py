@@ -51,10 +51,50 @@ def test_a_change_near_a_click_is_sent(t: int) -> None:
     assert sent(*events) == [change(t, node=10, place="#text")]
 
 
-@pytest.mark.parametrize("t", [849, 3_691])
-def test_a_change_that_is_not_near_a_click_is_not_sent(t: int) -> None:
-    events = sorted([*CLICK, mutation(t, texts=[(10, "4 items")])], key=lambda e: int(e["timestamp"]))
-    assert sent(*events) == []
+def test_a_change_that_is_not_near_a_click_is_not_sent() -> None:
+    assert sent(mutation(849, texts=[(10, "4 items")]), *CLICK) == []
+
+
+# Late answers
+
+
+@pytest.mark.parametrize(("t", "is_sent"), [(3_691, True), (11_190, True), (11_191, False)])
+def test_a_click_without_an_answer_is_followed_for_ten_seconds(t: int, is_sent: bool) -> None:
+    assert sent(*CLICK, mutation(t, texts=[(10, "4 items")])) == [change(t, node=10, place="#text")] * is_sent
+
+
+def test_only_the_first_of_late_answers_is_sent() -> None:
+    late = [mutation(4_000, texts=[(10, "a")]), mutation(5_000, attributes=[(9, {"class": "x"})])]
+    assert [c.t - T0 for c in sent(*CLICK, *late)] == [4_000]
+
+
+def test_a_click_with_an_answer_is_followed_no_longer() -> None:
+    answers_ = [mutation(1_200, texts=[(10, "a")]), mutation(4_000, attributes=[(9, {"class": "x"})])]
+    assert [c.t - T0 for c in sent(*CLICK, *answers_)] == [1_200]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        incremental(3_900, 3, id=1, x=0, y=80),
+        incremental(3_900, 5, id=7, text="x", isChecked=False),
+        pointer(1, 2_000, 9),
+    ],
+    ids=["scrolls", "types", "presses something"],
+)
+def test_a_user_who_does_something_else_waits_no_longer(told: Event) -> None:
+    assert [c for c in sent(*CLICK, told, mutation(4_000, texts=[(10, "a")])) if c.what is ChangeKind.DOM] == []
+
+
+def test_so_late_a_place_that_had_changed_before_answers_nothing() -> None:
+    before = mutation(900, texts=[(10, "a")])
+    assert [c.t - T0 for c in sent(before, *press(1_200, 7), mutation(5_000, texts=[(10, "b")]))] == []
+    assert [c.t - T0 for c in sent(before, *press(1_200, 7), mutation(3_000, texts=[(10, "b")]))] == [3_000]
+
+
+@pytest.mark.parametrize("source", [3, 14])
+def test_so_late_only_what_is_built_or_drawn_is_an_answer(source: int) -> None:
+    assert sent(*CLICK, incremental(4_000, source, id=1, ranges=[])) == []
 
 
 def test_a_press_that_becomes_no_click_is_followed_for_a_while() -> None:

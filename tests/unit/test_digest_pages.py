@@ -177,7 +177,7 @@ def test_a_window_whose_chunk_comes_before_the_clicks_answers_it_too() -> None:
     assert changes(reader.read(press(1_500, 7))) == [Change(T0 + 2_000, ChangeKind.WINDOW, window="w")]
 
 
-@pytest.mark.parametrize("opened", [999, 3_691])
+@pytest.mark.parametrize("opened", [999, 11_191])
 def test_a_window_that_appears_at_another_time_answers_nothing(opened: int) -> None:
     reader = Reader()
     reader.read([*page(BUTTON), *press(1_000, 7)])

@@ -1,7 +1,7 @@
 """The detectors: one module a finding, its theory first; pure, floor 1.
 
 - `detector`: the contract; `verdict`: what a detector says; `thresholds`: how its numbers are declared and overridden;
-- `rage_click`, `dead_click`, `error_click`: three rules that `clicks` runs over the shared memory of `click_memory`;
+- `rage_click`, `dead_click`, `slow_response`, `error_click`: four rules that `clicks` runs over one `click_memory`;
 - `error` (with `fingerprint`), `slow_load`, `form_abandonment`, `quick_back`: rules with a memory of their own;
 - `panel`: all of them for one project's configuration.
 

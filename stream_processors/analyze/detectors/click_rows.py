@@ -39,6 +39,10 @@ class Flag:
     """Its burst has been reported."""
     DEAD: Final = 64
     ERRED: Final = 128
+    SLOW: Final = 256
+    """Answered, but late."""
+    DRAWN: Final = 512
+    """What it shows is drawn, not built (a canvas, a film, a closed shadow root): no recording tells of its effect."""
 
 
 class Alone:

@@ -1,4 +1,4 @@
-"""Rage, dead and error clicks: three rules over one memory of clicks and of what may answer them.
+"""Rage, dead, slow and error clicks: four rules over one memory of clicks and of what may answer them.
 
 Clicks are judged a burst at a time (a click alone is a burst of one), once every click of the burst is due. Each click
 is judged once; a click that comes late joins the clicks already judged around it.
@@ -24,7 +24,7 @@ from schemas.signals import (
     PointerDown,
     ScriptError,
 )
-from stream_processors.analyze.detectors import dead_click, error_click, rage_click
+from stream_processors.analyze.detectors import dead_click, error_click, rage_click, slow_response
 from stream_processors.analyze.detectors.click_memory import ClickMemory
 from stream_processors.analyze.detectors.click_rows import DUE, FLAGS, Alone, Flag, T, What
 from stream_processors.analyze.detectors.dead_click import DeadClickConfig
@@ -33,6 +33,7 @@ from stream_processors.analyze.detectors.error_click import ErrorClickConfig
 from stream_processors.analyze.detectors.fingerprint import fingerprint
 from stream_processors.analyze.detectors.known_click import KnownClick, known_clicks
 from stream_processors.analyze.detectors.rage_click import RageClickConfig
+from stream_processors.analyze.detectors.slow_response import SlowResponseConfig
 from stream_processors.analyze.detectors.verdict import Verdict
 
 LAZY_MS = 30_000
@@ -45,6 +46,7 @@ MAX_TEXT = 200
 MAX_SELECTOR = 512
 
 _ENTRY = frozenset((NotJudged.TEXT_ENTRY, NotJudged.SELECT, NotJudged.EDITABLE))
+_DRAWN = frozenset((NotJudged.CANVAS, NotJudged.MEDIA))
 _MARKS: dict[ChangeKind, tuple[int, bool]] = {
     ChangeKind.DOM: (What.EFFECT, True),
     ChangeKind.STYLE: (What.EFFECT, False),
@@ -70,11 +72,12 @@ _NO_ELEMENT = Element()
 
 @dataclass(frozen=True, slots=True)
 class ClickDetectors:
-    """The three rules with their thresholds."""
+    """The four rules with their thresholds."""
 
     rage: RageClickConfig = field(default_factory=RageClickConfig)
     dead: DeadClickConfig = field(default_factory=DeadClickConfig)
     error: ErrorClickConfig = field(default_factory=ErrorClickConfig)
+    slow: SlowResponseConfig = field(default_factory=SlowResponseConfig)
 
     memory = ClickMemory
 
@@ -181,13 +184,7 @@ class ClickDetectors:
                 click.mark(Flag.ERRED)
             if not dead_click.judgeable(click.flags, answering=memory.answering):
                 continue
-            # a recorded click elsewhere is known by its pointer-down already
-            elsewhere = self._elsewhere(clicks, at) if click.has(Flag.STRUCTURED) else None
-            dead = dead_click.judge(click, memory, elsewhere=elsewhere, config=self.dead)
-            if dead is not None:
-                if not self._repeats(clicks, at, Flag.DEAD, self.dead.repeat_ms):
-                    found.append(dead)
-                click.mark(Flag.DEAD)
+            found += self._judge_silence(clicks, at, memory)
         rage = rage_click.judge(burst, memory, config=self.rage) if fresh else None
         if rage is not None:
             found.append(rage)
@@ -196,6 +193,25 @@ class ClickDetectors:
                 click.mark(Flag.RAGED)
             click.settle()
         return found
+
+    def _judge_silence(self, clicks: Sequence[KnownClick], at: int, memory: ClickMemory) -> list[Verdict]:
+        """Judge a click by what did not follow it, or late."""
+        click = clicks[at]
+        # a recorded click elsewhere is known by its pointer-down already
+        elsewhere = self._elsewhere(clicks, at) if click.has(Flag.STRUCTURED) else None
+        silent_until = dead_click.silent_until(click, memory, elsewhere=elsewhere, config=self.dead)
+        if silent_until is None:
+            return []
+        verdict, flag = None, Flag.SLOW
+        if silent_until == click.t + self.dead.deadline_ms:
+            verdict = slow_response.judge(click, memory, silent_until=silent_until, config=self.slow)
+        if verdict is None:
+            verdict, flag = dead_click.judge(click, memory, silent_until=silent_until, config=self.dead), Flag.DEAD
+        if verdict is None:
+            return []
+        repeats = self._repeats(clicks, at, flag, self.dead.repeat_ms)
+        click.mark(flag)
+        return [] if repeats else [verdict]
 
     def _elsewhere(self, clicks: Sequence[KnownClick], at: int) -> int | None:
         """Return the time of the next click on another place."""
@@ -259,5 +275,5 @@ def _flags(click: Click) -> int:
     elif click.not_judged in _ENTRY:
         flags |= Flag.ENTRY
     elif click.not_judged is not None:
-        flags |= Flag.UNJUDGED
+        flags |= Flag.UNJUDGED | (Flag.DRAWN if click.not_judged in _DRAWN else 0)
     return flags

@@ -1,7 +1,8 @@
 """Dead clicks: the user clicks and nothing comes of it.
 
 A click is dead if no answer comes within `deadline_ms`, or before a pointer goes down elsewhere, if that is earlier:
-what follows then answers the later click. Answers are
+what follows then answers the later click. One that is answered after its deadline is slow, not dead (`slow_response`).
+Answers are
 
 - from the moment the pointer went down (a tenth of all controls answers before the click event): a change that is
   seen, a request that starts, another window, an event of the application; who makes the signals leaves out what is no
@@ -17,7 +18,8 @@ may have come unseen.
 
 Clicks on one place, each at most `repeat_ms` after the last, are one finding.
 
-What default rrweb cannot show, native dialogs, `:focus-within` and closed shadow roots, looks like silence.
+What default rrweb cannot show looks like silence: a native dialog, a window of another site that opens without taking
+the focus, an answer in a header alone. A recording's digest follows a click for 10 s, so no later deadline can be set.
 """
 
 from dataclasses import dataclass
@@ -47,19 +49,42 @@ class DeadClickConfig:
     """Thresholds of dead clicks."""
 
     enabled: bool = switch()
-    deadline_ms: int = whole(2500, low=100, high=30_000)
-    scroll_ms: int = whole(300, low=0, high=30_000)
-    selection_ms: int = whole(600, low=0, high=30_000)
+    deadline_ms: int = whole(2500, low=100, high=10_000)
+    scroll_ms: int = whole(300, low=0, high=10_000)
+    selection_ms: int = whole(600, low=0, high=10_000)
     repeat_ms: int = whole(1000, low=0, high=10_000)
     radius_px: int = whole(30, low=0, high=1000)
     ignored_texts: tuple[str, ...] = texts()
     ignored_selectors: tuple[str, ...] = selectors()
 
 
-def judge(click: KnownClick, memory: ClickMemory, *, elsewhere: int | None, config: DeadClickConfig) -> Verdict | None:
-    """Judge a judgeable click whose window is over; `elsewhere` is the time of the next click on another place."""
-    if not config.enabled:
+def judge(click: KnownClick, memory: ClickMemory, *, silent_until: int, config: DeadClickConfig) -> Verdict | None:
+    """Judge a click that had no answer (see `silent_until`)."""
+    element = click.element
+    if not config.enabled or ignored(element, config.ignored_texts, config.ignored_selectors):
         return None
+    return Verdict(
+        kind=FindingKind.DEAD_CLICK,
+        t=click.t,
+        trigger=f"{click.t}/{click.x}/{click.y}",
+        severity=Severity.MEDIUM if element.tag.lower() in CONTROLS else Severity.LOW,
+        page_url=memory.pages[click.page],
+        element=element,
+        position=(click.x, click.y) if click.placed else None,
+        evidence={
+            "silent_ms": silent_until - click.t,
+            "cut_by_next_click": silent_until < click.t + config.deadline_ms,
+        },
+    )
+
+
+def silent_until(
+    click: KnownClick, memory: ClickMemory, *, elsewhere: int | None, config: DeadClickConfig
+) -> int | None:
+    """Return to when a judgeable click had no answer, if it had none at all; else, or if it is unknown, None.
+
+    Its window is over; `elsewhere` is the time of the next click on another place.
+    """
     start = _start(click, memory)
     if start <= memory.forgotten:
         return None
@@ -70,19 +95,7 @@ def judge(click: KnownClick, memory: ClickMemory, *, elsewhere: int | None, conf
         for mark in memory.marks_between(start, end)
     ):
         return None
-    element = click.element
-    if ignored(element, config.ignored_texts, config.ignored_selectors):
-        return None
-    return Verdict(
-        kind=FindingKind.DEAD_CLICK,
-        t=click.t,
-        trigger=f"{click.t}/{click.x}/{click.y}",
-        severity=Severity.MEDIUM if element.tag.lower() in CONTROLS else Severity.LOW,
-        page_url=memory.pages[click.page],
-        element=element,
-        position=(click.x, click.y) if click.placed else None,
-        evidence={"silent_ms": end - click.t, "cut_by_next_click": end < deadline},
-    )
+    return end
 
 
 def judgeable(flags: int, *, answering: bool) -> bool:

@@ -42,7 +42,9 @@ def _cached(overrides: bytes) -> Panel:
 def build_panel(config: DetectorConfig) -> Panel:
     """Wire the detectors of a configuration."""
     detectors: dict[str, Detector[Any]] = {
-        "clicks": ClickDetectors(rage=config.rage_click, dead=config.dead_click, error=config.error_click),
+        "clicks": ClickDetectors(
+            rage=config.rage_click, dead=config.dead_click, error=config.error_click, slow=config.slow_response
+        ),
         "error": ErrorDetector(config.error),
         "slow_load": SlowLoadDetector(config.slow_load),
         "form_abandonment": FormAbandonmentDetector(config.form_abandonment),

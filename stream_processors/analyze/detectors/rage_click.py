@@ -6,7 +6,8 @@ the same node or at most `radius_px` from it. A burst of `min_clicks` is rage un
 - it is productive: at least `productive_share` of its clicks, and at least two, had a visible effect of their own, from
   `EARLY_MS` before the click (the pointer goes down first) to `effect_ms` after it, but not beyond the next click.
   Steppers, carousels and date pickers are clicked fast because they work. Where the effect cannot be known (the page
-  was left or hidden, part of the recording is missing) the click has the benefit of the doubt;
+  was left or hidden, part of the recording is missing, the click hit a canvas or a film) the click has the benefit of
+  the doubt;
 - text is typed or chosen there (clicking into a field often is no rage);
 - it is a double or triple click that selects text: at most three clicks with a selection around them;
 - the project ignores the element's text or selector.
@@ -114,6 +115,8 @@ def _selects(first: KnownClick, last: KnownClick, memory: ClickMemory) -> bool:
 
 
 def _had_effect(click: KnownClick, after: KnownClick | None, memory: ClickMemory, config: RageClickConfig) -> bool:
+    if click.has(Flag.DRAWN):
+        return True
     end = click.t + config.effect_ms + 1
     if after is not None:
         end = min(end, after.t - NEXT_CLICK_MS)
