@@ -185,6 +185,20 @@ class FormSubmit:
 
 
 @dataclass(slots=True, unsafe_hash=True)
+class CursorTurn:
+    """The cursor turned back, one of several times within a moment: single turns are left out."""
+
+    tag: ClassVar[str] = "turn"
+    t: int
+    axis: str = ""
+    """`x` or `y`: along which it turned."""
+    x: int = 0
+    y: int = 0
+    page_url: str = ""
+    window: str = ""
+
+
+@dataclass(slots=True, unsafe_hash=True)
 class WebVital:
     """A web vital: LCP, FCP, TTFB and INP in ms, CLS without a unit."""
 
@@ -196,11 +210,11 @@ class WebVital:
     event_id: str = ""
 
 
-Signal = Click | PointerDown | Change | PageView | Leave | ScriptError | FormTouch | FormSubmit | WebVital
+Signal = Click | PointerDown | Change | PageView | Leave | ScriptError | FormTouch | FormSubmit | CursorTurn | WebVital
 
 _BY_TAG: dict[str, type[Any]] = {
     kind.tag: kind
-    for kind in (Click, PointerDown, Change, PageView, Leave, ScriptError, FormTouch, FormSubmit, WebVital)
+    for kind in (Click, PointerDown, Change, PageView, Leave, ScriptError, FormTouch, FormSubmit, CursorTurn, WebVital)
 }
 _FIELDS: dict[str, frozenset[str]] = {tag: frozenset(f.name for f in fields(kind)) for tag, kind in _BY_TAG.items()}
 _ELEMENT_FIELDS = frozenset(f.name for f in fields(Element))

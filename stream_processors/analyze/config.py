@@ -19,6 +19,7 @@ from stream_processors.analyze.detectors.quick_back import QuickBackConfig
 from stream_processors.analyze.detectors.rage_click import RageClickConfig
 from stream_processors.analyze.detectors.slow_load import SlowLoadConfig
 from stream_processors.analyze.detectors.slow_response import SlowResponseConfig
+from stream_processors.analyze.detectors.thrashed_cursor import ThrashedCursorConfig
 from stream_processors.analyze.detectors.thresholds import Rejected, override
 from stream_processors.analyze.jobs import AiJobConfig
 
@@ -35,6 +36,7 @@ class DetectorConfig:
     form_abandonment: FormAbandonmentConfig = field(default_factory=FormAbandonmentConfig)
     quick_back: QuickBackConfig = field(default_factory=QuickBackConfig)
     slow_response: SlowResponseConfig = field(default_factory=SlowResponseConfig)
+    thrashed_cursor: ThrashedCursorConfig = field(default_factory=ThrashedCursorConfig)
     ai_jobs: AiJobConfig = field(default_factory=AiJobConfig)
 
     @property
@@ -47,6 +49,7 @@ class DetectorConfig:
             self.rage_click.effect_ms,
             self.error_click.window_ms,
             self.quick_back.max_stay_ms,
+            self.thrashed_cursor.window_ms,
         )
 
 

@@ -129,6 +129,7 @@ class Interpreter:
         window.background.start_page(t)
         window.forms.on_page()
         window.focus.on_page()
+        window.cursor.stop()
         window.pointer.down = None
         window.had_selection = False
 
@@ -160,6 +161,8 @@ class Interpreter:
             self._on_mutation(t, data)
         elif source == rrweb.MOUSE_INTERACTION:
             self._on_interaction(t, data)
+        elif source == rrweb.MOUSE_MOVE:
+            self._on_moves(t, data.get("positions"))
         elif source == rrweb.SCROLL:
             self._on_scroll(t, _integer(data.get("id")))
         elif source == rrweb.INPUT:
@@ -172,6 +175,15 @@ class Interpreter:
             self._note(t, ChangeKind.STYLE, (0, f"@style{source}"))
         elif source == rrweb.SELECTION:
             self._on_selection(t, data.get("ranges"))
+
+    def _on_moves(self, t: int, positions: Any) -> None:
+        window = self._window
+        if window.pointer.is_held():
+            window.cursor.stop()
+        elif len(self._out) <= MAX_SIGNALS:
+            window.cursor.on_moves(
+                t, positions, tree=window.tree(), page_url=window.pages.url, window=window.id, out=self._out
+            )
 
     def _on_mutation(self, t: int, data: dict[str, Any]) -> None:
         window = self._window

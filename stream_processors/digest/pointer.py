@@ -51,9 +51,13 @@ class Pointer:
     scrolled_at: int = 0
     presses: list[Press] = field(default_factory=list)
 
+    def is_held(self) -> bool:
+        """Tell whether a button or a finger is down."""
+        return self.down is not None and not self.up_at
+
     def is_pressed(self, t: int) -> bool:
         """Tell whether the pointer is down, or the mouse events that follow a tap may still come."""
-        return self.down is not None and (not self.up_at or (self.is_touch and t - self.up_at <= TAP_CLICK_MS))
+        return self.is_held() or (self.down is not None and (self.is_touch and t - self.up_at <= TAP_CLICK_MS))
 
     def dump(self) -> list[Any]:
         """Return the state as JSON."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from stream_processors.digest.answers import Answers
 from stream_processors.digest.background import Background
+from stream_processors.digest.cursor import Cursor
 from stream_processors.digest.document import MAX_DOCUMENT_BYTES, Document
 from stream_processors.digest.dom import Tree
 from stream_processors.digest.focus import Focus
@@ -63,6 +64,7 @@ class Window:
     background: Background = field(default_factory=Background)
     answers: Answers = field(default_factory=lambda: Answers(""))
     focus: Focus = field(default_factory=Focus)
+    cursor: Cursor = field(default_factory=Cursor)
     document: Document | None = None
 
     def tree(self) -> Tree | None:
@@ -110,6 +112,7 @@ class Window:
             self.background.dump(),
             self.answers.dump(),
             self.focus.dump(),
+            self.cursor.dump(),
         ]
 
     @classmethod
@@ -127,7 +130,9 @@ class Window:
             pointer=Pointer.load(pointer),
             background=Background.load(background),
             answers=Answers.load(window_id, answers),
-            focus=Focus.load(rest[0]) if rest else Focus(),  # format 1 knew nothing of it
+            # format 1 knew neither
+            focus=Focus.load(rest[0]) if rest else Focus(),
+            cursor=Cursor.load(rest[1]) if rest else Cursor(),
         )
 
 

@@ -104,5 +104,5 @@ def test_sessions_with_the_same_overrides_share_their_detectors() -> None:
 
 def test_a_silenced_detector_sees_nothing() -> None:
     names = {"error": {"enabled": False}, "slow_load": {"enabled": False}, "quick_back": {"enabled": False}}
-    panel = panel_for(names | {"form_abandonment": {"enabled": False}})
+    panel = panel_for(names | {"form_abandonment": {"enabled": False}, "thrashed_cursor": {"enabled": False}})
     assert {name for handlers in panel.by_signal.values() for name, _, _ in handlers} == {"clicks"}

@@ -14,6 +14,7 @@ from stream_processors.analyze.detectors.error import ErrorDetector
 from stream_processors.analyze.detectors.form_abandonment import FormAbandonmentDetector
 from stream_processors.analyze.detectors.quick_back import QuickBackDetector
 from stream_processors.analyze.detectors.slow_load import SlowLoadDetector
+from stream_processors.analyze.detectors.thrashed_cursor import ThrashedCursorDetector
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ def build_panel(config: DetectorConfig) -> Panel:
         "slow_load": SlowLoadDetector(config.slow_load),
         "form_abandonment": FormAbandonmentDetector(config.form_abandonment),
         "quick_back": QuickBackDetector(config.quick_back),
+        "thrashed_cursor": ThrashedCursorDetector(config.thrashed_cursor),
     }
     by_signal: dict[type[Any], list[tuple[str, type[Any], Handler]]] = {}
     for name, detector in detectors.items():
