@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.command import ask, detect, letters, manage, operate, serve
+from deploy.command import ask, detect, letters, manage, operate, replay, serve
 from deploy.command.failure import Exit, explain
 from deploy.command.options import group, teach
 
@@ -57,6 +57,12 @@ def _add_operating(app: typer.Typer) -> None:
         more="Exit code 1 says: a file cannot be read. What is left out of a file is told on standard error.",
     )
     app.command(short_help="Find in captured sessions, offline.", epilog=detection)(detect.detect)
+    check = teach(
+        "traceflow replay --check",
+        "traceflow replay --check --from 2h --json",
+        more="Exit code 1 says: a row is missing or was changed.",
+    )
+    app.command(short_help="Fold the log again and compare.", epilog=check)(replay.replay)
     sql = teach('traceflow sql "SELECT count(*) FROM traceflow_events" --json')
     app.command("sql", short_help="Ask the database, read-only.", epilog=sql)(ask.sql_command)
 

@@ -24,6 +24,7 @@ COMMANDS = [
     ["status"],
     ["sql"],
     ["detect"],
+    ["replay"],
     ["projects", "create"],
     ["projects", "list"],
     ["projects", "rotate-key"],

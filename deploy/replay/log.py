@@ -1,0 +1,72 @@
+"""Read stretches of topics, bounded and without a group."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from adapters.kafka_consumer import ConsumedRecord, consumed_record, watermarks
+from schemas.connections import KafkaSettings
+from schemas.topics import Topic
+
+READ_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The topics of a deployment."""
+
+    kafka: KafkaSettings
+    prefix: str
+    _configuration: dict[str, object] = field(init=False)
+
+    def __post_init__(self) -> None:
+        configuration = self.kafka.librdkafka() | {
+            "group.id": "traceflow-replay",  # librdkafka wants a name; no group is joined
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+        }
+        object.__setattr__(self, "_configuration", configuration)
+
+    def consumer(self, *, reports_ends: bool = False) -> Consumer:
+        """Return a consumer; one that reports the ends of partitions does so as errors."""
+        configuration = self._configuration | {"enable.partition.eof": reports_ends}
+        return Consumer(configuration, logger=logging.getLogger("librdkafka"))
+
+    def bounds(self, topic: Topic) -> dict[int, tuple[int, int]]:
+        """Return the first offset of each partition and the one that comes next."""
+        name = topic.full_name(self.prefix)
+        with closing(self.consumer()) as consumer:
+            metadata = consumer.list_topics(name, timeout=READ_TIMEOUT_S).topics[name]
+            if metadata.error is not None:
+                raise KafkaException(metadata.error)
+            return {partition: watermarks(consumer, name, partition) for partition in sorted(metadata.partitions)}
+
+    def offset_at(self, topic: Topic, partition: int, time_ms: int) -> int | None:
+        """Return the first offset of a time, None if all records are older."""
+        place = TopicPartition(topic.full_name(self.prefix), partition, time_ms)
+        with closing(self.consumer()) as consumer:
+            offset = consumer.offsets_for_times([place], timeout=READ_TIMEOUT_S)[0].offset
+        return offset if offset >= 0 else None
+
+    def read(self, topic: Topic, partition: int, *, start: int, end: int) -> Iterator[ConsumedRecord]:
+        """Yield the records from `start` on, before `end`.
+
+        Raises:
+            TimeoutError, KafkaException: the broker does not give them.
+        """
+        if start >= end:
+            return
+        with closing(self.consumer()) as consumer:
+            consumer.assign([TopicPartition(topic.full_name(self.prefix), partition, start)])
+            while start < end:
+                message = consumer.poll(READ_TIMEOUT_S)
+                if message is None:
+                    raise TimeoutError(f"no answer from {self.kafka.bootstrap} for {READ_TIMEOUT_S:.0f} s")
+                record = consumed_record(message)
+                start = record.offset + 1
+                if record.offset < end:
+                    yield record
