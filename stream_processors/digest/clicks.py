@@ -10,7 +10,9 @@
   a click on its control (some milliseconds later at the same place). A twin is dropped; that the label's control
   cannot be judged is said of the label's click.
 - A *drag* (more than 8 px between down and click) is no click.
-- A click at (0, 0) was made by the keyboard or by a script.
+- A click at (0, 0) was made by the keyboard or by a script. One that follows a real click at once was passed on by it
+  (a button for a hidden file input, a link made for a download): it is dropped, and the real click is judged by what
+  it led to.
 
 A chunk may end between the events of one click. A press on a disabled control is then sent, because it may be the last
 thing that the user did, and a click that turns up for it in the next chunk is taken for what it is: the same one. A tap
@@ -32,6 +34,8 @@ MOUSE_CLICK_MS = 250
 """From pointer-up to click: one task of the browser, but 59 ms were seen on a busy machine."""
 MENU_MS = 80
 TWIN_MS = 40
+RELAY_MS = 100
+"""From a click to the one that its handler makes: one task, nobody presses a key so soon."""
 ROLLING_MS = 300
 DRAG_PX = 8
 DOWN_OF_CLICK_MS = 1_500
@@ -50,7 +54,7 @@ class Clicks:
     out: list[Signal]
 
     def on_pointer(self, kind: int, point: Point, *, tree: Tree | None, page_url: str) -> Click | None:
-        """Take in one mouse or touch event; return the click that it completed."""
+        """Take in one mouse or touch event; return the click that it completed, also one that was passed on."""
         if kind in (rrweb.MOUSE_DOWN, rrweb.TOUCH_START):
             self._on_down(point, tree, is_touch=kind == rrweb.TOUCH_START)
         elif kind in (rrweb.MOUSE_UP, rrweb.TOUCH_END):
@@ -124,8 +128,12 @@ class Clicks:
         target = find_target(tree, point.node)
         why = why_not_judged(tree, target)
         last, pointer.last_click = pointer.last_click, point
+        if last is not None and _is_relayed(point, last):
+            self._judge_by_twin(point, why)
+            pointer.last_click = last
+            return Click(point.t, window=self.window, node=target.node, page_url=page_url)
         if last is not None and self._is_twin_of_label(point, last):
-            self._judge_label_by_its_control(point, why)
+            self._judge_by_twin(point, why)
             return None
         if self._claim_press(point):
             return None
@@ -175,11 +183,11 @@ class Clicks:
         is_soon = 0 <= point.t - last.t <= TWIN_MS
         return is_soon and (point.x, point.y) == (last.x, last.y) and point.node != last.node
 
-    def _judge_label_by_its_control(self, twin: Point, why: NotJudged | None) -> None:
+    def _judge_by_twin(self, twin: Point, why: NotJudged | None) -> None:
         for index in range(len(self.out) - 1, -1, -1):
             signal = self.out[index]
             if isinstance(signal, Click):
-                if signal.not_judged is None and twin.t - signal.t <= TWIN_MS:
+                if signal.not_judged is None and twin.t - signal.t <= RELAY_MS:
                     self.out[index] = replace(signal, not_judged=why)
                 return
 
@@ -191,3 +199,8 @@ class Clicks:
                 del presses[index]
                 return press.signal is None
         return False
+
+
+def _is_relayed(point: Point, last: Point) -> bool:
+    is_made = point.x == 0 and point.y == 0 and (last.x != 0 or last.y != 0)
+    return is_made and 0 <= point.t - last.t <= RELAY_MS and point.node != last.node

@@ -2,18 +2,18 @@
 
 rrweb records every input, the page's own included, and no submit. So:
 - a *touch* is an input on a field that has the focus or was just pressed (a box ticked through its label); each field
-  counts once per page view, and again after a submit;
+  counts once per page view, and again after a submit. A form without a submit control is sent by Enter or by a script,
+  neither of which is recorded: what became of it is unknown, so it has no touches;
 - a *submit* is a click (by keyboard too: Enter clicks the form's button) on a submit control whose form has no required
-  field that is known to be empty, because then the browser refuses and shows its own bubble. A form that is sent
-  without any such control is not seen; the page that follows is.
+  field that is known to be empty, because then the browser refuses and shows its own bubble.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.signals import Click, FormSubmit, FormTouch, Signal
-from stream_processors.digest.dom import FIRST, NEXT, TAG, Tree, attributes_of
+from stream_processors.digest.dom import FIRST, NEXT, TAG, Row, Tree, attributes_of
 from stream_processors.digest.kept import FILLED, is_typed_into
 from stream_processors.digest.selector import selector_of
 from stream_processors.digest.texts import clean
@@ -55,6 +55,8 @@ class Forms:
             return None
         if node in self.touched or len(self.touched) >= MAX_TOUCHED:
             return None
+        if not _can_be_submitted(tree, form):
+            return None
         self.touched[node] = form
         return FormTouch(
             t, form=_name_of_form(tree, form), field=_name_of_field(tree, node), page_url=page_url, window=window
@@ -65,7 +67,7 @@ class Forms:
         row = tree.rows.get(click.node)
         if row is None or row[TAG] not in _SUBMITTING_TAGS or not _submits(row[TAG], attributes_of(row)):
             return None
-        form = form_of(tree, click.node)
+        form = form_of(tree, click.node) or _form_named(tree, attributes_of(row).get("form", ""))
         if not form or _lacks_required(tree, form):
             return None
         self.touched = {touched: its for touched, its in self.touched.items() if its != form}
@@ -102,25 +104,53 @@ def _fill(tree: Tree, node: int, attributes: Mapping[str, str], data: dict[str, 
 
 
 def _submits(tag: str, attributes: Mapping[str, str]) -> bool:
-    return "disabled" not in attributes and (
-        attributes.get("type", "submit" if tag == "button" else "").lower() in _SUBMIT_TYPES
-    )
+    return "disabled" not in attributes and _is_submit(tag, attributes)
+
+
+def _is_submit(tag: str, attributes: Mapping[str, str]) -> bool:
+    default = "submit" if tag == "button" else ""
+    return tag in _SUBMITTING_TAGS and attributes.get("type", default).lower() in _SUBMIT_TYPES
+
+
+def _form_named(tree: Tree, name: str) -> int:
+    """Return the form that a control outside of it names."""
+    rows = tree.rows
+    found = (node for node, row in rows.items() if row[TAG] == "form" and attributes_of(row).get("id") == name)
+    return next(found, 0) if name else 0
+
+
+def _can_be_submitted(tree: Tree, form: int) -> bool:
+    """Tell whether the form has a submit control, inside or, named by its id, elsewhere; a disabled one counts."""
+    rows = tree.rows
+    name = attributes_of(rows[form]).get("id")
+    if name and any(
+        row[TAG] in _SUBMITTING_TAGS
+        and attributes_of(row).get("form") == name
+        and _is_submit(row[TAG], attributes_of(row))
+        for row in rows.values()
+    ):
+        return True
+    return any(_is_submit(row[TAG], attributes_of(row)) for row in _rows_within(tree, form))
+
+
+def _rows_within(tree: Tree, form: int) -> Iterator[Row]:
+    rows = tree.rows
+    stack = [rows[form][FIRST]]
+    for _ in range(_MAX_FORM_NODES):
+        if not stack:
+            return
+        node = stack.pop()
+        if node:
+            row = rows[node]
+            stack += (row[NEXT], row[FIRST])
+            yield row
 
 
 def _lacks_required(tree: Tree, form: int) -> bool:
     """Tell whether a required field of the form is empty; a form with `novalidate` is sent all the same."""
-    rows = tree.rows
-    if "novalidate" in attributes_of(rows[form]):
+    if "novalidate" in attributes_of(tree.rows[form]):
         return False
-    stack = [rows[form][FIRST]]
-    for _ in range(_MAX_FORM_NODES):
-        if not stack:
-            break
-        node = stack.pop()
-        if not node:
-            continue
-        row = rows[node]
-        stack += (row[NEXT], row[FIRST])
+    for row in _rows_within(tree, form):
         attributes = attributes_of(row)
         if row[TAG] in _FIELD_TAGS and "required" in attributes and "disabled" not in attributes:
             kind = attributes.get("type", "").lower()

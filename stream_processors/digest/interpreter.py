@@ -173,6 +173,8 @@ class Interpreter:
             self._note(t, ChangeKind.CANVAS, (_integer(data.get("id")), "@canvas"))
         elif source in _STYLE_SOURCES:
             self._note(t, ChangeKind.STYLE, (0, f"@style{source}"))
+        elif source == rrweb.VIEWPORT_RESIZE:
+            self._report(t, ChangeKind.VISIBILITY)  # full screen, a rotated device, the keyboard on the screen
         elif source == rrweb.SELECTION:
             self._on_selection(t, data.get("ranges"))
 

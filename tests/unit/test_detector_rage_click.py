@@ -229,3 +229,8 @@ def test_a_project_can_silence_it(config: RageClickConfig) -> None:
 def test_an_ignored_selector_must_match_whole(selector: str) -> None:
     config = RageClickConfig(ignored_selectors=(selector,))
     assert len(rage(click(1000), click(1500), click(2000), config=config)) == 1
+
+
+@pytest.mark.parametrize("hidden", [NotJudged.CANVAS, NotJudged.MEDIA])
+def test_fast_clicks_on_what_is_drawn_are_no_rage(hidden: NotJudged) -> None:
+    assert rage(*(click(1000 + 300 * n, not_judged=hidden) for n in range(5))) == []

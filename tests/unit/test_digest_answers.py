@@ -458,6 +458,7 @@ def test_a_state_of_the_first_format_is_read() -> None:
         (incremental(1_100, 13, id=4), change(1_100, ChangeKind.STYLE, place="@style13")),
         (incremental(1_100, 15, id=1), change(1_100, ChangeKind.STYLE, place="@style15")),
         (incremental(1_100, 9, id=13), change(1_100, ChangeKind.CANVAS, node=13, place="@canvas")),
+        (incremental(1_100, 4, width=800, height=600), change(1_100, ChangeKind.VISIBILITY)),
         (event(5, 1_100, {"tag": "window visible"}), change(1_100, ChangeKind.VISIBILITY)),
     ],
     ids=lambda value: value.what if isinstance(value, Change) else "",
@@ -466,7 +467,7 @@ def test_each_kind_of_change_is_sent(told: Event, expected: Change) -> None:
     assert sent(*CLICK, told) == [expected]
 
 
-@pytest.mark.parametrize("source", [1, 4, 6, 10, 11, 12, 16, 99])
+@pytest.mark.parametrize("source", [1, 6, 10, 11, 12, 16, 99])
 def test_what_shows_nothing_is_not_sent(source: int) -> None:
     assert sent(*CLICK, incremental(1_100, source, id=7, positions=[])) == []
 

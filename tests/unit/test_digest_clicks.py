@@ -311,3 +311,24 @@ def test_a_control_beside_a_canvas_draws_on_it(body: Any) -> None:
 )
 def test_what_is_farther_from_a_canvas_is_judged(body: Any) -> None:
     assert why(body) is None
+
+
+@pytest.mark.parametrize(
+    ("passed_on", "reason"),
+    [
+        (el(9, "input", type="file"), NotJudged.SELECT),
+        (el(9, "a", href="blob:x", download=""), NotJudged.DOWNLOAD),
+        (el(9, "a", href="https://other.example/", target="_blank"), NotJudged.NEW_WINDOW),
+        (el(9, "button"), None),
+    ],
+    ids=["file picker", "download", "new tab", "another button"],
+)
+def test_a_click_is_judged_by_what_its_handler_clicks(passed_on: Any, reason: NotJudged | None) -> None:
+    events = [*press(1_000, 7), pointer(CLICK, 1_092, 9, x=0, y=0)]
+    (click,) = clicks(read([*page(el(7, "button"), passed_on), *events]))
+    assert (click.node, click.not_judged) == (7, reason)
+
+
+def test_a_key_pressed_later_makes_a_click_of_its_own() -> None:
+    events = [*press(1_000, 7), pointer(CLICK, 1_191, 10, x=0, y=0)]
+    assert [c.not_judged for c in clicks(read([*SHOP, *events]))] == [None, NotJudged.KEYBOARD]

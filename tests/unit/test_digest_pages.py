@@ -1,5 +1,6 @@
 """Pages of a window, forms, errors."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -268,6 +269,24 @@ def test_a_form_without_validation_is_sent_as_it_is() -> None:
 @pytest.mark.parametrize("kind", [{"type": "button"}, {"type": "reset"}, {"disabled": ""}])
 def test_other_buttons_send_nothing(kind: dict[str, str]) -> None:
     assert forms(*page(el(7, "form", el(30, "button", **kind))), *press(5_000, 30)) == []
+
+
+def test_a_button_elsewhere_that_names_the_form_sends_it() -> None:
+    body = [el(7, "form", EMAIL, id="signup"), el(30, "button", form="signup")]
+    events = [pointer(5, 900, 8), typed(1_000, 8), *press(5_000, 30)]
+    assert forms(*page(*body), *events) == [TOUCH, SUBMIT]
+
+
+def test_a_button_that_passes_its_click_on_to_the_submit_control_sends_the_form() -> None:
+    body = [el(7, "form", EMAIL, el(30, "button", hidden=""), id="signup"), el(32, "button")]
+    relayed = pointer(2, 5_091, 30, x=0, y=0)
+    assert forms(*page(*body), *press(5_000, 32), relayed) == [replace(SUBMIT, t=T0 + 5_091)]
+
+
+@pytest.mark.parametrize("button", [[], [el(30, "button", type="button")]], ids=["no button", "a scripted one"])
+def test_what_becomes_of_a_form_without_a_submit_control_is_not_known(button: list[Node]) -> None:
+    body = page(el(7, "form", EMAIL, *button, id="search"))
+    assert forms(*body, pointer(5, 900, 8), typed(1_000, 8)) == []
 
 
 def test_enter_sends_a_form_through_its_button() -> None:
