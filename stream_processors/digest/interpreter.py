@@ -48,7 +48,11 @@ class Interpreter:
     def read(self, events: list[Event]) -> list[Signal]:
         """Read the events and return the chunk's signals in order of time."""
         window, pointer = self._window, self._window.pointer
+        last = window.last
         for t, kind, data in events:
+            if t <= last - rrweb.JUMP_MS:
+                self.pass_jump(last)
+            last = t
             if pointer.presses:
                 self._clicks.send_presses(t)
             if kind == rrweb.INCREMENTAL:
@@ -70,6 +74,13 @@ class Interpreter:
             self._out.append(Change(window.last, ChangeKind.GAP, window=window.id))
         window.set_tree(None)
         self._begin_page(window.last)
+
+    def pass_jump(self, t: int) -> None:
+        """Let the browser's clock jump after `t`: how long a click has waited for its answer is not known."""
+        answers = self._window.answers
+        if t <= answers.until:
+            self._out.append(Change(t, ChangeKind.GAP, window=self._window.id))
+        answers.until = answers.late = 0
 
     # Pages
 

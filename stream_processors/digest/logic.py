@@ -64,7 +64,7 @@ class DigestLogic:
         events = read_events(parse_json(inflater.inflate(record.value, encoding=meta["encoding"])), inflater)
         window = state.window(meta["window_id"])
         arrival = window.arrive(meta["seq"])
-        signals = _read_chunk(state, window, events, arrival)
+        signals = _read_chunk(state, window, events, arrival, received_at=meta["received_at"])
         digest = digest_of(meta, record)
         if arrival is not Arrival.DUPLICATE:
             digest["event_count"] = len(events)
@@ -122,7 +122,9 @@ def build_logic(environ: Mapping[str, str]) -> SessionLogic[Session]:
     return DigestLogic(read_settings(DigestSettings, environ, group="STAGE"))
 
 
-def _read_chunk(session: Session, window: Window, events: list[Event], arrival: Arrival) -> list[Signal]:
+def _read_chunk(
+    session: Session, window: Window, events: list[Event], arrival: Arrival, *, received_at: int
+) -> list[Signal]:
     """Read the chunk as its place among the others allows."""
     if arrival is Arrival.DUPLICATE:
         return []
@@ -134,6 +136,8 @@ def _read_chunk(session: Session, window: Window, events: list[Event], arrival: 
     interpreter = Interpreter(session, window)
     if arrival is Arrival.AFTER_GAP:
         interpreter.pass_gap()
+    if events and window.is_put_forward(events[-1].t, received_at):
+        interpreter.pass_jump(window.last)
     signals = interpreter.read(events)
     session.store(window)
     return signals

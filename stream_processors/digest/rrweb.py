@@ -6,6 +6,7 @@ Numbers as in rrweb 1 and 2 (`packages/types`). An event is `{"type", "data", "t
   the bytes of a gzip stream of their JSON.
 """
 
+from itertools import pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -50,6 +51,9 @@ DOCUMENT, DOCTYPE, ELEMENT, TEXT, CDATA, COMMENT = range(6)
 LATEST_MS = 253_402_300_799_999
 """The end of year 9999: what Postgres and every client can still say."""
 
+JUMP_MS = 60_000
+"""A clock that goes back or forth by so much was set; recorders write events out of order by seconds at most."""
+
 MAX_EVENTS = 200_000
 """A chunk that takes 3 s to read at worst; a busy page makes some hundred events a second."""
 
@@ -66,6 +70,8 @@ class Event(NamedTuple):
 
 def read_events(chunk: Any, inflater: Inflater) -> list[Event]:
     """Return the chunk's events in order of time; events of one instant keep their order.
+
+    Where the browser's clock was set back, by `JUMP_MS` or more, what was written before stays before.
 
     What is no event, or has a time outside 1970 to 9999, is passed over: one bad event costs no good one.
 
@@ -90,8 +96,12 @@ def read_events(chunk: Any, inflater: Inflater) -> list[Event]:
         events.append(Event(int(t), kind, data if isinstance(data, dict) else {}))
     if chunk and not events:
         raise RecordRefused(Reason.CHUNK_NOT_RRWEB, "no item is an rrweb event")
-    events.sort(key=itemgetter(0))
-    return events
+    jumps = [at for at in range(1, len(events)) if events[at].t <= events[at - 1].t - JUMP_MS]
+    if not jumps:
+        events.sort(key=itemgetter(0))
+        return events
+    parts = pairwise((0, *jumps, len(events)))
+    return [event for begin, end in parts for event in sorted(events[begin:end], key=itemgetter(0))]
 
 
 def _unpack(packed: str, inflater: Inflater) -> Any:

@@ -24,6 +24,7 @@ from stream_processors.digest.forms import Forms
 from stream_processors.digest.packing import pack, unpack
 from stream_processors.digest.pages import Pages
 from stream_processors.digest.pointer import Pointer
+from stream_processors.digest.rrweb import JUMP_MS
 from stream_processors.logic import NewerStateFormat
 
 MAX_WINDOWS = 16
@@ -57,6 +58,8 @@ class Window:
     """First and last number of each run of missing chunks."""
     last: int = 0
     """Event time of the last event."""
+    skew_ms: int | None = None
+    """The least time from an event to its arrival: a chunk may be held back, but is never early."""
     had_selection: bool = False
     pages: Pages = field(default_factory=Pages)
     forms: Forms = field(default_factory=Forms)
@@ -98,6 +101,13 @@ class Window:
                 return Arrival.LATE
         return Arrival.DUPLICATE
 
+    def is_put_forward(self, t: int, received_at: int) -> bool:
+        """Take in when a chunk's last event came; return whether the browser's clock was put forward since the last."""
+        skew_ms, before = received_at - t, self.skew_ms
+        is_jump = before is not None and skew_ms <= before - JUMP_MS
+        self.skew_ms = skew_ms if before is None or skew_ms < before else before
+        return is_jump
+
     def dump(self) -> list[Any]:
         """Return the state without the document as JSON."""
         return [
@@ -113,6 +123,7 @@ class Window:
             self.answers.dump(),
             self.focus.dump(),
             self.cursor.dump(),
+            self.skew_ms,
         ]
 
     @classmethod
@@ -130,9 +141,10 @@ class Window:
             pointer=Pointer.load(pointer),
             background=Background.load(background),
             answers=Answers.load(window_id, answers),
-            # format 1 knew neither
+            # format 1 knew none of these
             focus=Focus.load(rest[0]) if rest else Focus(),
             cursor=Cursor.load(rest[1]) if rest else Cursor(),
+            skew_ms=rest[2] if rest else None,
         )
 
 
