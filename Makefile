@@ -3,7 +3,7 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: help install demo test lint format types bench chaos
+.PHONY: help install demo test lint format types bench chaos oracle
 
 help:
 	@echo "make install   .venv as locked, Kafka's jars; then .venv/bin/traceflow works"
@@ -12,6 +12,7 @@ help:
 	@echo "make lint      ruff, format included        make format   repair what can be repaired"
 	@echo "make types     mypy --strict"
 	@echo "make bench     the benchmarks               make chaos    kill each process under load, count every row"
+	@echo "make oracle    replay thousands of visits, cut, late, twice and after crashes, beside a plain fold"
 
 install: .venv/installed
 
@@ -41,3 +42,7 @@ bench: install
 
 chaos: install
 	$(PYTHON) -m pytest tests/e2e/test_crash.py
+
+# ten minutes on one core
+oracle: install
+	TRACEFLOW_ORACLE_EXAMPLES=$${TRACEFLOW_ORACLE_EXAMPLES:-2500} $(PYTHON) -m pytest -o timeout=0 tests/unit/test_replay_oracle.py
