@@ -6,6 +6,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,12 +95,37 @@ def digest(
     return sent, dict(fold.facts)
 
 
-def findings_of(session: str, chunks: Sequence[Chunk]) -> list[Found]:
-    """Return what both stages find in a session, its end included."""
+def errors_of(session: str, errors: Sequence[tuple[int, str]]) -> list[Arrival]:
+    """Return structured errors, time and message each, as the gateway writes them."""
+    key = f"{PROJECT}/{session}".encode()
+    batch = {"v": 1, "project_id": PROJECT, "session_id": session, "settings": {"version": 1}}
+    arrivals = []
+    for n, (t, message) in enumerate(errors):
+        event = {
+            "id": f"0192e0b0-0000-4000-8000-{n:012}",
+            "timestamp": t,
+            "event_type": "error",
+            "error_message": message,
+        }
+        value = orjson.dumps(batch | {"received_at": t + 1_000, "events": [event]})
+        arrivals.append(Arrival(t + 1_000, "events", key, value, [("kind", b"events")]))
+    return arrivals
+
+
+def findings_of(session: str, chunks: Sequence[Chunk], *, errors: Sequence[tuple[int, str]] = ()) -> list[Found]:
+    """Return what both stages find in a session, its end included; `errors` are told beside the recording."""
     stages = Stages(build_logic({}), AnalyzeLogic(gap_ms=AFTERWARDS_MS))
-    outcome = judge(arrivals_of(session, chunks), stages, gap_ms=AFTERWARDS_MS)
+    arrivals = [*arrivals_of(session, chunks), *errors_of(session, errors)]
+    arrivals.sort(key=lambda arrival: arrival.at)
+    outcome = judge(arrivals, stages, gap_ms=AFTERWARDS_MS)
     assert outcome.parked == []
     return [Found(session, f.kind, f.timestamp, f.x_position, f.y_position) for f in outcome.findings]
+
+
+@cache
+def found_in(sdk: str) -> tuple[Found, ...]:
+    """Return what both stages find in all sessions of a pass."""
+    return tuple(f for truth in truths(sdk) for f in findings_of(truth["session"], chunks_of(sdk, truth["session"])))
 
 
 def _lines(path: Path) -> Iterator[Any]:
