@@ -18,17 +18,14 @@ Plain rrweb records no console: error clicks are known there from structured err
 import pytest
 
 from tests.browser_score import Found, Score, score
-from tests.browser_sessions import chunks_of, digest, findings_of, log_of, truths
+from tests.browser_sessions import chunks_of, digest, findings_of, found_in, log_of, truths
 
 PASSES = ("rrweb", "rrweb-pack", "posthog")
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, list[Found]]:
-    return {
-        sdk: [f for truth in truths(sdk) for f in findings_of(truth["session"], chunks_of(sdk, truth["session"]))]
-        for sdk in PASSES
-    }
+    return {sdk: list(found_in(sdk)) for sdk in PASSES}
 
 
 @pytest.fixture(scope="module")
