@@ -26,9 +26,11 @@ _MARK: Final = "\x02"
 FOCUS_WITHIN, FOCUS, HOVER = "w", "f", "h"
 
 MAX_HOLDERS = 64
-MAX_RULE_CHARS = 4_000
+MAX_SELECTOR_CHARS = 2_000
+MAX_RULE_CHARS = 2_000
 MAX_COMPOUND_CHARS = 80
-_MAX_LOOKS = 5_000
+"""How far is looked around a pseudo-class, so that no sheet costs more than its length."""
+_MAX_LOOKS = 2_000
 """Occurrences of a pseudo-class in a sheet; bootstrap has 400."""
 
 _PSEUDO = {":focus-within": FOCUS_WITHIN, ":focus": FOCUS, ":hover": HOVER}
@@ -63,17 +65,16 @@ def holders_in(css: str) -> str:
     for looks, match in enumerate(_OCCURRENCE.finditer(css)):
         if looks >= _MAX_LOOKS or len(found) >= MAX_HOLDERS:
             break
-        begin = max(css.rfind(mark, 0, match.start()) for mark in "{};,") + 1
-        opened = css.find("{", match.end())
-        closed = css.find("}", opened)
-        if not 0 <= opened < closed or closed - begin > MAX_RULE_CHARS:
+        opened = css.find("{", match.end(), match.end() + MAX_SELECTOR_CHARS)
+        closed = css.find("}", opened, opened + MAX_RULE_CHARS)
+        if not 0 <= opened < closed:
             continue
-        rest = css[match.end() : opened].partition(",")[0]
+        rest = css[match.end() : opened].partition(",")[0][:MAX_COMPOUND_CHARS]
         if "::" in rest or not _OTHER.match(rest) or not _REVEALING.search(css, opened, closed):
             continue
-        holder = _HOLDER.search(css[begin : match.start()])
+        holder = _HOLDER.search(css, max(0, match.start() - MAX_COMPOUND_CHARS), match.start())
         compound = holder.group(1) if holder else ""
-        if compound and compound not in ("body", "html") and len(compound) <= MAX_COMPOUND_CHARS:
+        if compound and compound not in ("body", "html"):
             found[_PSEUDO[match.group()] + compound] = None
     return "\n".join(found)
 
