@@ -8,9 +8,10 @@ import random
 from functools import cache
 from typing import Any
 
-from deploy.command.captured import Captured, Recorded, Request, Told
+from deploy.command.captured import Captured, Recorded, Told
 from deploy.command.detection import Names, take
-from deploy.demo.recorded import load_sessions, shifted
+from deploy.demo.captures import captured_of
+from deploy.demo.recorded import load_sessions
 from schemas.messages import RecordSettings
 from stream_processors.offline.timetable import Arrival
 from tests import digest_page as rrweb
@@ -45,13 +46,7 @@ def random_visit(rng: random.Random, size: int, *, name: str = "random") -> list
 def real_visit(name: str) -> list[Arrival]:
     """Return a real visit: its recording, and what posthog-js told besides."""
     session = next(session for session in load_sessions() if session.name == name)
-    captured: list[Captured] = []
-    for request in session.requests:
-        events = [shifted(event, rrweb.T0) for event in request["events"]]
-        if "seq" in request:
-            captured += [Recorded(name, request["window_id"], event["timestamp"], event) for event in events]
-        else:
-            captured.append(Request(name, {"visitor_id": session.visitor_id, "events": events}))
+    captured = captured_of(session, starts_at_ms=rrweb.T0)
     return _arrivals(captured, name, SETTINGS)
 
 
