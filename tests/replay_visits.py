@@ -21,6 +21,7 @@ ANSWERS_MS = (5, 120, 400, 699, 2_499, 2_600)
 BUTTON, BOX, COUNT, FORM, FIELD, LINK, LIST = 10, 11, 13, 20, 21, 30, 40
 PAGES = ("https://shop.example/cart", "https://shop.example/pay?step=1", "https://shop.example/help")
 BRIEF_MS = 15_000
+WAIT_MS = 5_100
 SETTINGS: RecordSettings = {"version": 1}
 WITHOUT_STEPS_BACK: RecordSettings = {"version": 2, "detectors": {"quick_back": {"enabled": False}}}
 
@@ -59,8 +60,9 @@ def _arrivals(captured: list[Captured], name: str, settings: RecordSettings) -> 
 class _Visit:
     """A user on a small shop: clicks that are answered or not, a ticker, a form, errors, pages, tabs.
 
-    What analyze learns of a whole visit, it learns as it comes: that the SDK tells answers, and which errors come by
-    themselves. So a visit tells an answer at its beginning or none, and each error has a message of its own.
+    What is learned of a whole visit is learned as it comes: that the SDK tells answers, which errors come by
+    themselves, that another window was opened. So a visit tells an answer at its beginning or none, each error has a
+    message of its own, and whoever goes to another window has waited for longer than any answer.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -163,6 +165,7 @@ class _Visit:
         self._url = self._rng.choice(PAGES)
         if self._rng.random() < 0.3:
             self._window = self._rng.choice(("w0", "w1"))
+            self.length_ms += WAIT_MS
         if self._rng.random() < 0.3:
             self._tell("page_leave", self.length_ms - 5, time_on_page_ms=900)
         self._enter()
