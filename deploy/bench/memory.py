@@ -80,7 +80,7 @@ def run(lab: Lab) -> Result:
         ThreadPoolExecutor(1) as pool,
     ):
         load = pool.submit(send_load, target, Shape(RATE, SECONDS, SESSIONS), seed=9)
-        samples, acknowledged = _watch(_pids(lab, workers), workers["gateway"])
+        samples, acknowledged = _watch(_pids(lab, workers), workers)
         # at once, while sessions are open
         states = {topic.name: _state(lab, topic, prefix) for topic in CHANGELOGS}
         _, report = load.result()
@@ -151,31 +151,45 @@ def _pids(lab: Lab, workers: Mapping[str, Worker]) -> dict[str, int]:
     return {name: worker.pid for name, worker in workers.items()} | {name: running[name] for name in SERVERS}
 
 
-def _watch(pids: Mapping[str, int], gateway: Worker) -> tuple[dict[str, list[Sample]], list[tuple[float, float]]]:
-    """Sample until the load is over: memory, and how many events were acknowledged by when."""
+def _watch(
+    pids: Mapping[str, int], workers: Mapping[str, Worker]
+) -> tuple[dict[str, list[Sample]], list[tuple[float, float]]]:
+    """Sample until the load is over: memory, and how many events were acknowledged by when.
+
+    Raises:
+        RuntimeError: a process has ended; the message holds its last line.
+    """
     samples: dict[str, list[Sample]] = {name: [] for name in pids}
     acknowledged: list[tuple[float, float]] = []
     began = time.monotonic()
     for at_s in _moments():
         time.sleep(max(0.0, began + at_s - time.monotonic()))
         for name, pid in pids.items():
-            samples[name].append(_sample(name, pid, at_s=time.monotonic() - began))
-        acknowledged.append((time.monotonic() - began, gateway.metric("traceflow_gateway_accepted_events_total")))
+            sample = take_sample(pid, at_s=time.monotonic() - began)
+            if not sample.own:
+                raise RuntimeError(f"{name} ended after {sample.at_s:.0f} s: {_last_line(workers.get(name))}")
+            samples[name].append(sample)
+        events = workers["gateway"].metric("traceflow_gateway_accepted_events_total")
+        acknowledged.append((time.monotonic() - began, events))
     return samples, acknowledged
+
+
+def _last_line(worker: Worker | None) -> str:
+    lines = worker.output.read_text(errors="replace").splitlines() if worker is not None else []
+    return lines[-1] if lines else "it wrote nothing"
 
 
 def _moments() -> Iterator[float]:
     return (number * SAMPLE_EVERY_S for number in range(1, int(SECONDS / SAMPLE_EVERY_S)))
 
 
-def _sample(name: str, pid: int, *, at_s: float) -> Sample:
+def take_sample(pid: int, *, at_s: float) -> Sample:
+    """Measure a process and its descendants; one that has ended has no memory, waited for or not."""
     own = shared = 0
     for member in process_tree(pid):
         try:
             fields = Path(f"/proc/{member}/statm").read_text().split()
-        except OSError as error:
-            if member == pid:
-                raise RuntimeError(f"{name} has ended during the run") from error
+        except OSError:
             continue
         own += (int(fields[1]) - int(fields[2])) * _PAGE
         shared = max(shared, int(fields[2]) * _PAGE)

@@ -1,12 +1,15 @@
 """What the benchmarks make of what they measured."""
 
 import importlib
+import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from deploy.bench.__main__ import NAMES
 from deploy.bench.hammer import Answered
-from deploy.bench.memory import Sample, slope_mb_per_min, slowest_minute, steady
+from deploy.bench.memory import Sample, slope_mb_per_min, slowest_minute, steady, take_sample
 from deploy.bench.outage import Outage, quantile
 from deploy.bench.recovery import Recovery
 from deploy.bench.state_bytes import StateBytes, measure
@@ -47,6 +50,16 @@ def test_the_slowest_minute_of_a_load_that_was_held_up() -> None:
 
 def test_a_load_of_less_than_a_minute_has_no_slowest_one() -> None:
     assert slowest_minute([(0, 0), (59, 60_000)]) == 0.0
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from Linux's /proc")
+def test_a_process_that_has_ended_has_no_memory() -> None:
+    living, ended = take_sample(os.getpid(), at_s=1.0), subprocess.Popen(["true"])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    zombie = take_sample(ended.pid, at_s=2.0)
+    ended.wait()
+    assert (living.own > 1_000_000, living.resident > living.own) == (True, True)
+    assert (zombie, take_sample(ended.pid, at_s=3.0)) == (Sample(2.0, 0, 0), Sample(3.0, 0, 0))
 
 
 def answered(
