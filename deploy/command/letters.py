@@ -1,6 +1,7 @@
 """The commands of `traceflow dead-letters`: look at what was parked, put it back, or mark it as dealt with."""
 
 import os
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,7 +39,6 @@ def dead_letters_list(
 ) -> None:
     """List what was parked: when, where, why, and what was done about it."""
     from deploy.command import parked
-    from deploy.command.answer import print_json, print_table
     from deploy.command.reach import kafka
     from deploy.command.repair import known_marks
 
@@ -47,13 +47,7 @@ def dead_letters_list(
     marks = known_marks(os.environ, data)
     letters = parked.latest(settings, prefix=log.topic_prefix, wanted=wanted, limit=limit, state=state, marks=marks)
     rows = [parked.summary(stored, marks) for stored in letters]
-    if as_json:
-        print_json(rows)
-    elif rows:
-        columns = ["place", "at", "stage", "reason", "state", "from", "session_id", "detail"]
-        print_table(columns, [[row[column] for column in columns] for row in rows])
-    else:
-        typer.echo("no dead letters")
+    _list(rows, ["place", "at", "stage", "reason", "state", "from", "session_id", "detail"], as_json=as_json)
 
 
 def dead_letters_show(
@@ -87,19 +81,13 @@ def dead_letters_stats(
 ) -> None:
     """Count what was parked by stage, reason and project, and what was done about it."""
     from deploy.command import parked
-    from deploy.command.answer import print_json, print_table
     from deploy.command.reach import kafka
     from deploy.command.repair import known_marks
 
     settings, log = kafka(os.environ, data)
     found = parked.scan(settings, prefix=log.topic_prefix, wanted=_filter(stage, reason, project, since, until))
     rows = parked.statistics(found.letters.values(), known_marks(os.environ, data))
-    if as_json:
-        print_json(rows)
-    elif rows:
-        print_table(list(rows[0]), [list(row.values()) for row in rows])
-    else:
-        typer.echo("no dead letters")
+    _list(rows, list(rows[0]) if rows else (), as_json=as_json)
 
 
 def dead_letters_redrive(
@@ -181,6 +169,15 @@ def _asked_for(
     settings, log = kafka(os.environ, data)
     found = scan(settings, prefix=log.topic_prefix, wanted=wanted)
     return found.named(places) if places else list(found.letters.values())
+
+
+def _list(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
+    from deploy.command.answer import print_rows
+
+    if rows or as_json:
+        print_rows(rows, columns, as_json=as_json)
+    else:
+        typer.echo("no dead letters")
 
 
 def _tell(answer: dict[str, Any], *, as_json: bool) -> None:

@@ -35,7 +35,7 @@ def projects_create(
 def projects_list(data: Data = None, as_json: Json = False) -> None:
     """Show every project, the settings that differ from the defaults, and the beginnings of its keys."""
     from deploy.command import projects
-    from deploy.command.answer import print_json, print_table
+    from deploy.command.answer import print_rows
     from deploy.command.reach import database
 
     rows: list[dict[str, Any]] = [
@@ -49,11 +49,8 @@ def projects_list(data: Data = None, as_json: Json = False) -> None:
         }
         for project in projects.list_all(database(os.environ, data))
     ]
-    if as_json:
-        print_json(rows)
-    else:
-        columns = ["project_id", "name", "created_at", "settings_version", "settings", "key_prefixes"]
-        print_table(columns, [[row[column] for column in columns] for row in rows])
+    columns = ["project_id", "name", "created_at", "settings_version", "settings", "key_prefixes"]
+    print_rows(rows, columns, as_json=as_json)
 
 
 def projects_rotate_key(

@@ -13,13 +13,14 @@ from deploy.command.positions import fold_positions
 from deploy.replay.log import Log
 from deploy.replay.tables import Difference, ExpectedEvent, Tables
 from schemas import topics
-from schemas.messages import AiJob, Finding, Kind, SessionSnapshot, decode_message
+from schemas.messages import Kind, SessionSnapshot
 from sinks.events import EventsSink
 from sinks.loop import prepared
 from sinks.recordings import Chunk, RecordingsSink
 from sinks.signals import SignalsSink
 from stream_processors.fold import PartitionFold
 from stream_processors.logic import LogRecord, Output, SessionLogic
+from stream_processors.offline.said import Said
 
 BATCH_ROWS = 5_000
 CHUNK_BATCH_BYTES = 16_000_000
@@ -58,30 +59,6 @@ class Parked:
         """Tell whether a row, or its whole record, was parked."""
         place = topic.name, record.partition, record.offset
         return (*place, -1) in self.places or (*place, index) in self.places
-
-
-@dataclass(slots=True)
-class _Said:
-    """What analyze said over a partition: of what it said twice the first, of snapshots the latest."""
-
-    findings: dict[str, Output] = field(default_factory=dict)
-    snapshots: dict[bytes, SessionSnapshot] = field(default_factory=dict)
-    jobs: dict[str, AiJob] = field(default_factory=dict)
-
-    def take(self, outputs: Iterable[Output], parked: Parked) -> int:
-        """Take outputs, and return how many are left out because they were parked."""
-        left_out = 0
-        for output in outputs:
-            if output.value in parked.values:
-                left_out += 1
-            elif output.topic == topics.SIGNALS.name:
-                self.findings.setdefault(decode_message(Finding, output.value).id, output)
-            elif output.topic == topics.SESSIONS.name:
-                self.snapshots[output.key or b""] = decode_message(SessionSnapshot, output.value)
-            elif output.topic == topics.AI_JOBS.name:
-                job = decode_message(AiJob, output.value)
-                self.jobs.setdefault(job.id, job)
-        return left_out
 
 
 @dataclass(slots=True)
@@ -153,7 +130,7 @@ class Check:
     # --- comparing
 
     def _check_events(self, partition: int, start: int, end: int, parked: Parked) -> None:
-        fold, said, sink = PartitionFold(self.logic), _Said(), EventsSink()
+        fold, said, sink = PartitionFold(self.logic), Said(), EventsSink()
         seen: set[str] = set()
         rows: list[ExpectedEvent] = []
         for record in self.log.read(topics.EVENTS, partition, start=start, end=end):
@@ -161,13 +138,19 @@ class Check:
                 rows += self._event_rows(sink, record, seen, parked)
             fold.feed((_log_record(record),))
             if fold.pending >= BATCH_ROWS:
-                self.report.parked += said.take(fold.cut().outputs, parked)
+                self._take_said(said, fold, parked)
             if len(rows) >= BATCH_ROWS:
                 self._compare_events(rows)
                 rows = []
-        self.report.parked += said.take(fold.cut().outputs, parked)
+        self._take_said(said, fold, parked)
         self._compare_events(rows)
         self._compare_said(said, start)
+
+    def _take_said(self, said: Said, fold: PartitionFold[Any], parked: Parked) -> None:
+        outputs = fold.cut().outputs
+        stored = [output for output in outputs if output.value not in parked.values]
+        self.report.parked += len(outputs) - len(stored)
+        said.take(stored)
 
     def _event_rows(
         self, sink: EventsSink, record: ConsumedRecord, seen: set[str], parked: Parked
@@ -189,9 +172,9 @@ class Check:
         self.report.compared["traceflow_events"] += len(rows)
         self.report.differences += self.tables.events(rows)
 
-    def _compare_said(self, said: _Said, start: int) -> None:
+    def _compare_said(self, said: Said, start: int) -> None:
         """Compare what analyze said of the sessions that it has seen whole."""
-        snapshots = [each for each in said.snapshots.values() if self.project_id in (None, each.project_id)]
+        snapshots = [each for each in said.sessions.values() if self.project_id in (None, each.project_id)]
         lives = self.tables.lives([each.session_id for each in snapshots])
         judged = [each for each in snapshots if not _began_before(each, lives, start)]
         self.report.began_before += len(snapshots) - len(judged)
@@ -199,7 +182,7 @@ class Check:
         self.report.compared["traceflow_sessions"] += len(judged)
         self.report.differences += self.tables.sessions(judged)
         self.report.differences += self.tables.counters([each.session_id for each in judged])
-        self._compare_findings(said.findings.values(), owners)
+        self._compare_findings((output for _, output in said.findings.values()), owners)
         jobs = [job for job in said.jobs.values() if (job.project_id, job.session_id) in owners]
         self.report.compared["traceflow_ai_queue"] += len(jobs)
         self.report.differences += self.tables.jobs(jobs)

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from schemas import topics
-from schemas.messages import AiJob, Finding, SessionSnapshot, decode_message
+from schemas.messages import AiJob, Finding, SessionSnapshot
 from stream_processors.fold import PartitionFold
 from stream_processors.logic import LogRecord, Output, Parked, SessionLogic
+from stream_processors.offline.said import Said
 from stream_processors.offline.timetable import TICK_MS, Arrival, events_log, recordings_log, with_ticks
 
 
@@ -59,21 +59,12 @@ def judge(arrivals: Iterable[Arrival], stages: Stages, *, gap_ms: int) -> Outcom
 
 
 def read_outcome(outputs: Iterable[Output], parked: Sequence[Parked] = ()) -> Outcome:
-    """Decode what analyze sent: of what was sent twice the first, as the sinks have it, of snapshots the last."""
-    findings: dict[str, Finding] = {}
-    sessions: dict[str, SessionSnapshot] = {}
-    jobs: dict[str, AiJob] = {}
-    for output in outputs:
-        if output.topic == topics.SIGNALS.name:
-            finding = decode_message(Finding, output.value)
-            findings.setdefault(finding.id, finding)
-        elif output.topic == topics.SESSIONS.name:
-            session = decode_message(SessionSnapshot, output.value)
-            known = sessions.get(session.session_id)
-            if known is None or known.version <= session.version:
-                sessions[session.session_id] = session
-        elif output.topic == topics.AI_JOBS.name:
-            job = decode_message(AiJob, output.value)
-            jobs.setdefault(job.id, job)
-    in_order = sorted(findings.values(), key=lambda finding: (finding.timestamp, finding.kind, finding.id))
-    return Outcome(in_order, sessions, list(jobs.values()), parked)
+    """Decode what analyze sent."""
+    said = Said()
+    said.take(outputs)
+    findings = sorted(
+        (finding for finding, _ in said.findings.values()),
+        key=lambda finding: (finding.timestamp, finding.kind, finding.id),
+    )
+    sessions = {session.session_id: session for session in said.sessions.values()}
+    return Outcome(findings, sessions, list(said.jobs.values()), parked)
