@@ -21,6 +21,11 @@ from stream_processors.stage import Stage
 REQUEST_TIMEOUT_S = 30.0
 """Of the consumer's requests; has to be longer than the group's session."""
 
+METADATA_AGE_S = 5.0
+"""How old what the consumer knows of its topics may get. A broker that comes back answers for a moment as if it had no
+topics; a group whose leader asks just then gives every member nothing, and gives anew once the leader sees the topics:
+with the client's default of five minutes the whole stage stood still for that long (seen in a crash test)."""
+
 
 class StageApp(faust.App):
     """A Faust app that cannot hang at its end."""
@@ -64,6 +69,7 @@ def build_app(
         stream_wait_empty=False,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=settings.fetch_mb << 20,
+        consumer_metadata_max_age_ms=int(METADATA_AGE_S * 1000),
         broker_session_timeout=settings.group_session_s,
         broker_heartbeat_interval=settings.group_session_s / 10,
         broker_rebalance_timeout=max(settings.rebalance_s, settings.group_session_s),
