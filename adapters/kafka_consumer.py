@@ -143,7 +143,8 @@ def describe_topic(kafka: KafkaSettings, name: str) -> TopicIdentity:
         TopicMissing: there is no such topic.
         KafkaException: the broker cannot be asked.
     """
-    admin = AdminClient({**kafka.librdkafka()})
+    # what it would say at each attempt, the exception says once
+    admin = AdminClient({**kafka.librdkafka(), "log_level": 0})
     answers = admin.describe_topics(TopicCollection([name]), request_timeout=REQUEST_TIMEOUT_S)
     try:
         description = answers[name].result()

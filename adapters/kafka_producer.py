@@ -237,7 +237,7 @@ class AckingProducer:
         self._producer.purge(blocking=False)
 
     def _build(self) -> Producer:
-        return Producer(self._config, logger=logger)
+        return Producer(self._config, logger=logging.getLogger("librdkafka"))
 
     def _poll(self) -> None:
         while not self._stopping.is_set():

@@ -7,7 +7,8 @@
 import logging
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
+import time
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -20,12 +21,24 @@ _LONGEST = 2_000
 """Characters of one field; a driver's message can quote a whole row."""
 _TALKATIVE = ("aiokafka", "faust", "mode")
 """Libraries that tell each step of their start and each rebalance: their warnings are enough."""
+_REPETITIVE = frozenset({"aiokafka", "faust", "mode", "librdkafka"})
+"""Libraries that say the same thing at each attempt: while a broker is away, up to 80 lines a second and process."""
+REPEAT_S = 10.0
+_MOST_KEPT = 1_000
 
 
 def configure(
-    service: str, *, log_format: Literal["text", "json"], stream: TextIO = sys.stderr, level: int = logging.INFO
+    service: str,
+    *,
+    log_format: Literal["text", "json"],
+    stream: TextIO = sys.stderr,
+    level: int = logging.INFO,
+    talkative: Sequence[str] = (),
 ) -> None:
-    """Send every log line of this process to `stream` in one shape; each carries `service`."""
+    """Send every log line of this process to `stream` in one shape; each carries `service`.
+
+    `talkative` names loggers whose warnings are enough, besides those of the libraries that are known to be.
+    """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -45,17 +58,41 @@ def configure(
             foreign_pre_chain=shared,
         )
     )
+    handler.addFilter(Sparingly())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for library in _TALKATIVE:
-        logging.getLogger(library).setLevel(max(level, logging.WARNING))
+    for name in (*_TALKATIVE, *talkative):
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+class Sparingly(logging.Filter):
+    """Passes a library's line if the same one was not written lately; values aside, its first one included."""
+
+    def __init__(self, *, every_s: float = REPEAT_S, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._every_s = every_s
+        self._clock = clock
+        self._written: dict[tuple[str, str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether the line is written."""
+        if record.name.partition(".")[0] not in _REPETITIVE:
+            return True
+        first = str(record.args[0]) if isinstance(record.args, tuple) and record.args else ""
+        line, now = (record.name, str(record.msg), first), self._clock()
+        if now - self._written.get(line, float("-inf")) < self._every_s:
+            return False
+        if len(self._written) >= _MOST_KEPT:
+            self._written.clear()
+        self._written[line] = now
+        return True
 
 
 def _naming(service: str) -> structlog.typing.Processor:

@@ -11,11 +11,11 @@ results in Kafka exactly as the fold says, whoever dies when (`stage`).
 - `kinds`: the two stages; `delivery`: whether what is delivered continues where the state is;
 - `runs`, `changelog_store`, `faust_app`: Faust, shaped by its public settings;
 - `dispatch`, `flights`: what batches are on the wire, each flight awaited; `stage`: the reader and the writer;
-- `pulse`, `watchdog`, `failstop`, `metrics`, `library_logs`, `settings`: what a process needs besides;
+- `pulse`, `watchdog`, `failstop`, `metrics`, `settings`: what a process needs besides;
 - `worker`, `__main__`: `python -m stream_processors digest|analyze`.
 
 Floors: `runs`, `changelog_store`, `faust_app`, `dispatch`, `flights`, `stage`, `pulse`, `watchdog`, `failstop`,
-`library_logs` and `metrics` are drivers (2), `worker` and `__main__` wiring (3); all else is pure (1) and imports
+`metrics` are drivers (2), `worker` and `__main__` wiring (3); all else is pure (1) and imports
 `schemas` and no driver.
 Only the drivers and the wiring may import `adapters`; nothing here imports `ingest_gateway` or `sinks`.
 """

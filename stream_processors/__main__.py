@@ -9,6 +9,7 @@ import structlog
 from adapters import logs
 from schemas.environment import SettingsError
 from stream_processors.failstop import HALT
+from stream_processors.faust_app import FAUST_SERVICES
 from stream_processors.kinds import KINDS
 from stream_processors.worker import CannotStart, Environment, build_logic, run
 
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return HALT
-    logs.configure(kind.name, log_format=environment.log.log_format)
+    logs.configure(kind.name, log_format=environment.log.log_format, talkative=FAUST_SERVICES)
     log = structlog.get_logger()
     log.info("starting", **environment.masked())
     try:

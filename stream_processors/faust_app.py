@@ -18,6 +18,9 @@ from stream_processors.runs import RunScheduler
 from stream_processors.settings import StageSettings
 from stream_processors.stage import Stage
 
+FAUST_SERVICES = ("stream_processors.changelog_store", "stream_processors.faust_app")
+"""Loggers under which Faust tells the life of its services, by the names of our modules."""
+
 REQUEST_TIMEOUT_S = 30.0
 """Of the consumer's requests; has to be longer than the group's session."""
 

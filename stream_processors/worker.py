@@ -23,7 +23,6 @@ from stream_processors.failstop import HALT, RESTART, fail_stop
 from stream_processors.faust_app import StageApp, build_app, connect
 from stream_processors.flights import Flights
 from stream_processors.kinds import StageKind
-from stream_processors.library_logs import write_sparingly
 from stream_processors.logic import SessionLogic
 from stream_processors.metrics import declare_metrics
 from stream_processors.pulse import Pulse
@@ -83,7 +82,6 @@ def run(kind: StageKind, environment: Environment, logic: SessionLogic[Any]) -> 
     Raises:
         CannotStart: the broker does not answer, or a topic is missing.
     """
-    write_sparingly()
     producer = Producer(
         producer_config(
             environment.kafka,
@@ -94,7 +92,7 @@ def run(kind: StageKind, environment: Environment, logic: SessionLogic[Any]) -> 
             queue_buffering_max_kbytes=1 << 19,
             queue_buffering_max_messages=1_000_000,
         ),
-        logger=logging.getLogger("rdkafka"),
+        logger=logging.getLogger("librdkafka"),
     )
     _verify_topics(producer, kind, environment)
     loop = uvloop.new_event_loop()

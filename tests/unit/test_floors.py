@@ -36,7 +36,6 @@ ADAPTERS = {
         "failstop",
         "faust_app",
         "flights",
-        "library_logs",
         "metrics",
         "pulse",
         "runs",

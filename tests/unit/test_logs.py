@@ -87,3 +87,36 @@ def test_a_traceback_is_one_line() -> None:
 
 def test_a_long_field_is_cut() -> None:
     assert len(json.loads(written("json", text="x" * 5000))["text"]) == 2001
+
+
+def library_line(name: str, message: str, *arguments: object) -> logging.LogRecord:
+    return logging.LogRecord(name, logging.ERROR, "", 0, message, arguments, None)
+
+
+def test_the_same_line_of_a_library_is_written_once_in_a_while() -> None:
+    now = 100.0
+    sparingly = logs.Sparingly(every_s=10, clock=lambda: now)
+    unreachable = library_line("aiokafka.client", "Unable connect to node with id %s: %s", 1, "refused")
+    assert sparingly.filter(unreachable)
+    now = 109.9
+    assert not sparingly.filter(library_line(unreachable.name, unreachable.msg, 1, "timed out"))
+    assert sparingly.filter(library_line(unreachable.name, unreachable.msg, 2, "refused"))
+    assert sparingly.filter(library_line("librdkafka", "%s [%s] %s", "FAIL", "producer-1", "refused"))
+    now = 110.0
+    assert sparingly.filter(unreachable)
+
+
+def test_a_process_whose_broker_is_away_says_so_once_in_a_while() -> None:
+    stream = io.StringIO()
+    logs.configure("gateway", log_format="text", stream=stream)
+    for _ in range(3):
+        logging.getLogger("librdkafka").error("%s [%s] %s", "FAIL", "producer-1", "refused")
+    assert stream.getvalue().count("refused") == 1
+
+
+def test_our_own_lines_are_all_written() -> None:
+    stream = io.StringIO()
+    logs.configure("sink", log_format="text", stream=stream)
+    for _ in range(3):
+        structlog.get_logger().info("batch_stored")
+    assert stream.getvalue().count("batch_stored") == 3
