@@ -23,7 +23,7 @@ demo: install
 	@.venv/bin/traceflow demo
 
 test: install
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2 --dist loadfile
 
 lint: install
 	$(PYTHON) -m ruff check

@@ -1,17 +1,10 @@
-"""Real services for the tests: one broker and one database server per run, a topic prefix and a database per test.
+"""Real services for the tests: one broker and one database server per run, a topic prefix and a database per test."""
 
-TRACEFLOW_TEST_KAFKA_BOOTSTRAP and TRACEFLOW_TEST_DATABASE_URL (a superuser's) name running ones instead; with
-TRACEFLOW_TEST_CONTAINERS=1 a Docker daemon gives them. Else the local runtime starts its own on free ports, in a
-temporary directory, tied to the life of this process.
-"""
-
-import os
 import secrets
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -19,100 +12,65 @@ from confluent_kafka.admin import AdminClient
 from psycopg import sql
 
 from adapters.kafka_admin import Layout, create_topics, delete_topics
-from deploy.runtime import archive, jars, java, postgres
-from deploy.runtime import kafka as broker
-from deploy.runtime.ports import free_port
-from deploy.runtime.program import Program, RuntimeFailure
 from schemas import topics as declared
-from tests.containers import kafka_container, postgres_container
-
-_START_DEADLINE_S = 90
+from tests import services
 
 
 @pytest.fixture(scope="session")
 def run_directory() -> Iterator[Path]:
-    """Give the run's own directory, which other users may pass but not list: a server of another user lives in it."""
-    directory = Path(tempfile.mkdtemp(prefix="traceflow-test-"))
-    directory.chmod(0o711)
-    yield directory
-    shutil.rmtree(directory)
-
-
-@contextmanager
-def running(program: Program, output: Path, wait: Callable[[Callable[[], bool]], None]) -> Iterator[None]:
-    """Run a server for the time of a block; a failed start shows the end of what it wrote."""
-    with output.open("wb") as stream:
-        process = program.start(stream)
-    try:
-        try:
-            wait(lambda: process.poll() is None)
-        except RuntimeFailure as failure:
-            raise RuntimeFailure(f"{failure}\n{output.read_text(errors='replace')[-4000:]}") from failure
-        yield
-    finally:
-        program.stop(process)
+    """Give a directory of the run's own."""
+    with services.directory_of_run() as directory:
+        yield directory
 
 
 @pytest.fixture(scope="session")
-def kafka(run_directory: Path) -> Iterator[str]:
+def kafka(request: pytest.FixtureRequest, run_directory: Path) -> Iterator[str]:
     """Give the bootstrap address of the run's broker."""
-    named = os.environ.get("TRACEFLOW_TEST_KAFKA_BOOTSTRAP")
-    if named:
-        yield named
+    if shared := _shared(request.config):
+        yield shared["kafka"]
         return
-    if os.environ.get("TRACEFLOW_TEST_CONTAINERS"):
-        with kafka_container() as bootstrap:
-            yield bootstrap
-        return
-    port = free_port()
-    runtime, classpath = java.find_java(os.environ), tuple(jars.classpath(os.environ, report=print))
-    server = broker.KafkaServer(
-        directory=run_directory / "kafka",
-        port=port,
-        controller_port=free_port(taken=frozenset({port})),
-        java=runtime,
-        jars=classpath,
-        flags=archive.flags_to_use(runtime, classpath, os.environ),
-    )
-    server.prepare()
-
-    def wait(alive: Callable[[], bool]) -> None:
-        broker.wait_until_ready(server.bootstrap, deadline_s=_START_DEADLINE_S, alive=alive)
-
-    with running(server.program(os.environ), run_directory / "kafka.out", wait):
-        yield server.bootstrap
+    with services.kafka_broker(run_directory) as bootstrap:
+        yield bootstrap
 
 
 @pytest.fixture(scope="session")
-def postgres_server(run_directory: Path) -> Iterator[str]:
+def postgres_server(request: pytest.FixtureRequest, run_directory: Path) -> Iterator[str]:
     """Give the superuser's URL of the run's database server."""
-    named = os.environ.get("TRACEFLOW_TEST_DATABASE_URL")
-    if named:
-        yield named
+    if shared := _shared(request.config):
+        yield shared["postgres"]
         return
-    if os.environ.get("TRACEFLOW_TEST_CONTAINERS"):
-        with postgres_container() as url:
-            yield url
-        return
-    account = postgres.server_account()
-    place = postgres.database_place(run_directory, account)
-    server = postgres.PostgresServer(
-        directory=place,
-        port=free_port(),
-        password_file=run_directory / "postgres.password",
-        binaries=postgres.usable_binaries(postgres.find_binaries(os.environ), account),
-        account=account,
-        settings=tuple(postgres.VOLATILE.items()),
-    )
-    server.prepare()
+    with services.postgres_server(run_directory) as url:
+        yield url
 
-    def wait(alive: Callable[[], bool]) -> None:
-        postgres.ensure_database(server.url, deadline_s=_START_DEADLINE_S, alive=alive)
 
-    with running(server.program(os.environ), run_directory / "postgres.out", wait):
-        yield server.url
-    if not place.is_relative_to(run_directory):
-        shutil.rmtree(place.parent)
+# --- with `-n`, the process that hands out the tests starts the services, and those that run them are told where
+
+_held = pytest.StashKey[ExitStack]()
+_running = pytest.StashKey[dict[str, str]]()
+
+
+def _shared(config: pytest.Config) -> dict[str, str] | None:
+    told: dict[str, dict[str, str]] = getattr(config, "workerinput", {})
+    return told.get("services")
+
+
+@pytest.hookimpl
+def pytest_configure_node(node: Any) -> None:
+    """Tell a process that runs tests where the services are; start them before the first one."""
+    stack = node.config.stash.setdefault(_held, ExitStack())
+    if _running not in node.config.stash:
+        directory = stack.enter_context(services.directory_of_run())
+        node.config.stash[_running] = {
+            "kafka": stack.enter_context(services.kafka_broker(directory)),
+            "postgres": stack.enter_context(services.postgres_server(directory)),
+        }
+    node.workerinput["services"] = node.config.stash[_running]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the services."""
+    if _held in config.stash:
+        config.stash[_held].close()
 
 
 @pytest.fixture
