@@ -125,7 +125,7 @@ def tree_of(*body: Node) -> Tree:
 def outline(tree: Tree, node: int) -> Any:
     """Return a subtree as nested lists, reading the children forwards and checking every link."""
     row = tree.rows[node]
-    children = tree.children(node)
+    children = tree.children(node, limit=1_000)
     ends = (children[0], children[-1]) if children else (0, 0)
     assert (row[FIRST], row[LAST]) == ends
     for before, child, after in zip([0, *children], children, [*children[1:], 0], strict=False):

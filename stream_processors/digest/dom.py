@@ -136,12 +136,12 @@ class Tree:
         row[DATA] = attributes or None
         self._touch(node_id)
 
-    def children(self, node_id: int) -> list[int]:
-        """Return the ids of the children in order."""
+    def children(self, node_id: int, *, limit: int) -> list[int]:
+        """Return the ids of the first children in order; a node may have as many as a window has nodes."""
         rows = self.rows
-        out = []
+        out: list[int] = []
         child = rows[node_id][FIRST]
-        while child:
+        while child and len(out) < limit:
             out.append(child)
             child = rows[child][NEXT]
         return out

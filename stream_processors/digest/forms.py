@@ -22,6 +22,9 @@ PRESSED_MS = 1_000
 MAX_TOUCHED = 200
 MAX_FIELD_CHARS = 100
 _MAX_FORM_NODES = 5_000
+MAX_WALKED = 5_000_000
+"""Rows of the document that are looked at for one chunk, 1 s: a form's controls may lie anywhere in the document, and a
+hostile chunk has a large document and as many inputs. What is asked beyond is unknown: no touch, no submit."""
 _SUBMIT_TYPES = frozenset({"submit", "image"})
 _SUBMITTING_TAGS = frozenset({"button", "input"})
 _CHECKED_TYPES = frozenset({"checkbox", "radio"})
@@ -35,6 +38,8 @@ class Forms:
     focus: int = 0
     touched: dict[int, int] = field(default_factory=dict)
     """Field -> its form."""
+    walked: int = 0
+    """Rows that were looked at for this chunk."""
 
     def on_page(self) -> None:
         """Begin anew with a new page."""
@@ -55,7 +60,7 @@ class Forms:
             return None
         if node in self.touched or len(self.touched) >= MAX_TOUCHED:
             return None
-        if not _can_be_submitted(tree, form):
+        if not self._may_walk(tree) or not _can_be_submitted(tree, form):
             return None
         self.touched[node] = form
         return FormTouch(
@@ -67,11 +72,22 @@ class Forms:
         row = tree.rows.get(click.node)
         if row is None or row[TAG] not in _SUBMITTING_TAGS or not _submits(row[TAG], attributes_of(row)):
             return None
+        if not self._may_walk(tree):
+            return None
         form = form_of(tree, click.node) or _form_named(tree, attributes_of(row).get("form", ""))
         if not form or _lacks_required(tree, form):
             return None
         self.touched = {touched: its for touched, its in self.touched.items() if its != form}
         return FormSubmit(click.t, form=_name_of_form(tree, form), page_url=click.page_url, window=click.window)
+
+    def end_chunk(self) -> None:
+        """Begin to count anew."""
+        self.walked = 0
+
+    def _may_walk(self, tree: Tree) -> bool:
+        """Tell whether the whole document may be looked at once more."""
+        self.walked += len(tree.rows)
+        return self.walked <= MAX_WALKED
 
     def dump(self) -> list[Any]:
         """Return the state as JSON."""
@@ -121,16 +137,15 @@ def _form_named(tree: Tree, name: str) -> int:
 
 def _can_be_submitted(tree: Tree, form: int) -> bool:
     """Tell whether the form has a submit control, inside or, named by its id, elsewhere; a disabled one counts."""
-    rows = tree.rows
-    name = attributes_of(rows[form]).get("id")
-    if name and any(
+    if any(_is_submit(row[TAG], attributes_of(row)) for row in _rows_within(tree, form)):
+        return True
+    name = attributes_of(tree.rows[form]).get("id")
+    return bool(name) and any(
         row[TAG] in _SUBMITTING_TAGS
         and attributes_of(row).get("form") == name
         and _is_submit(row[TAG], attributes_of(row))
-        for row in rows.values()
-    ):
-        return True
-    return any(_is_submit(row[TAG], attributes_of(row)) for row in _rows_within(tree, form))
+        for row in tree.rows.values()
+    )
 
 
 def _rows_within(tree: Tree, form: int) -> Iterator[Row]:

@@ -64,6 +64,7 @@ class Interpreter:
             window.last = events[-1].t
         window.answers.end_chunk(window.last)
         window.focus.end_chunk()
+        window.forms.end_chunk()
         self._out.sort(key=lambda signal: signal.t)
         return self._out
 

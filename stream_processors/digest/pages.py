@@ -20,6 +20,7 @@ from stream_processors.digest.texts import clean
 
 MAX_URL_CHARS = 2_000
 MAX_TITLE_CHARS = 300
+_MAX_CHILDREN = 1_000
 ROUTE_TAGS = frozenset({"$pageview", "$url_changed", "pageview", "navigation", "route"})
 HIDDEN_TAG = "window hidden"
 VISIBLE_TAG = "window visible"
@@ -75,7 +76,8 @@ def title_of(tree: Tree) -> str:
     """Return the document's title."""
     node = tree.root
     for wanted in ("html", "head", "title", TEXT_TAG):
-        node = next((child for child in tree.children(node) if tree.rows[child][TAG] == wanted), 0) if node else 0
+        children = tree.children(node, limit=_MAX_CHILDREN) if node else []
+        node = next((child for child in children if tree.rows[child][TAG] == wanted), 0)
     return clean(tree.rows[node][DATA], limit=MAX_TITLE_CHARS) if node else ""
 
 

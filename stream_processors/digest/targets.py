@@ -142,7 +142,7 @@ def _shows_canvas(tree: Tree, node: int) -> bool:
     for _ in range(_MAX_BOXES):
         if tree.rows[node][TAG] == "canvas":
             return True
-        node = next((child for child in tree.children(node)[:_MAX_GAP] if tree.rows[child][TAG] != TEXT_TAG), 0)
+        node = next((child for child in tree.children(node, limit=_MAX_GAP) if tree.rows[child][TAG] != TEXT_TAG), 0)
         if not node:
             return False
     return False

@@ -111,7 +111,7 @@ def _change_at_random(tree: Tree, rng: random.Random, free: int) -> int:
         moved = node if kind == 3 and node not in (6, parent) else free + 1
         if moved in tree.chain(parent):
             return free
-        siblings = [n for n in tree.children(parent) if n != moved]
+        siblings = [n for n in tree.children(parent, limit=100) if n != moved]
         tree.add_all([(parent, rng.choice([0, *siblings]), _random_node(rng, moved, free + 1))])
     return free + 10
 
