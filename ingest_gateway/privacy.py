@@ -7,7 +7,7 @@ project's decision, because it depends on law and on consent that the page may h
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import Literal
+from typing import Any, Literal
 
 from ingest_gateway.admission import Admission
 
@@ -39,4 +39,10 @@ def anonymised(admission: Admission) -> Admission:
         context = {**context}
         context.pop("device_fingerprint", None)
     sessions = [replace(session, visitor_id=None) for session in admission.sessions]
-    return replace(admission, sessions=sessions, context=context or None)
+    rejected = [replace(refused, event=_without_visitor(refused.event)) for refused in admission.rejected]
+    return replace(admission, sessions=sessions, rejected=rejected, context=context or None)
+
+
+def _without_visitor(event: Any) -> Any:
+    """Return an event as it was sent, but for whose it is: dead letters are kept for a month."""
+    return {name: value for name, value in event.items() if name != "visitor_id"} if isinstance(event, dict) else event

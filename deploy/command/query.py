@@ -13,9 +13,16 @@ def run_query(database: DatabaseSettings, statement: str, *, timeout_s: int) -> 
     Raises:
         psycopg.Error: the server refuses it, or cannot be reached.
     """
-    session = {"default_transaction_read_only": "on", "statement_timeout": f"{timeout_s}s"}
-    with connect(database, application_name="traceflow sql", session=session) as connection:
-        # prepared: the server then refuses a second statement, which could end the read-only transaction
+    session = {"statement_timeout": f"{timeout_s}s"}
+    with (
+        connect(database, application_name="traceflow sql", session=session) as connection,
+        # within a block no statement can end the transaction and go on in another one
+        connection.transaction(),
+    ):
+        connection.execute("SET TRANSACTION READ ONLY")
+        # once something was read, the server lets nobody make the transaction writable
+        connection.execute("SELECT")
+        # prepared: the server then refuses a second statement, which could end the block
         cursor = connection.execute(statement.encode(), prepare=True)
         if cursor.description is None:
             return [], []

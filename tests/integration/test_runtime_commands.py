@@ -49,6 +49,12 @@ def test_sql_answers_with_objects_by_column_name(command: Run) -> None:
     [
         ("DELETE FROM traceflow_sessions", "cannot execute DELETE in a read-only transaction"),
         ("SELECT 1; COMMIT; DELETE FROM traceflow_sessions", "cannot insert multiple commands"),
+        (
+            "DO $$ BEGIN PERFORM set_config('default_transaction_read_only', 'off', false); COMMIT;"
+            " DELETE FROM traceflow_sessions; END $$",
+            "invalid transaction termination",
+        ),
+        ("DO $$ BEGIN SET TRANSACTION READ WRITE; END $$", "must be set before any query"),
         ("SELECT no_such_column FROM traceflow_events", "no_such_column"),
         ("SELECT pg_sleep(20)", "statement timeout"),
     ],

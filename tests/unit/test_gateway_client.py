@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from ingest_gateway.admission import Admission, SessionEvents
+from ingest_gateway.admission import Admission, Rejected, SessionEvents
 from ingest_gateway.client_address import ProxyTrust, canonical
 from ingest_gateway.origins import origin_allowed
 from ingest_gateway.privacy import IpPolicy, anonymised, apply_ip_policy, asks_for_privacy
 from ingest_gateway.project_key import key_in_body, key_outside_body, parameters
+from schemas.reasons import Reason
 
 TRUSTED = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))
 
@@ -158,3 +159,12 @@ def test_a_key_may_be_in_the_body() -> None:
 
 def test_the_last_of_several_parameters_counts() -> None:
     assert parameters({"a": "1", "b": ["1", "2"]}) == {"a": "1", "b": "2"}
+
+
+def test_nor_do_the_events_of_it_that_are_refused() -> None:
+    def refused(event: Any) -> Rejected:
+        return Rejected(0, Reason.EVENT_FIELD_INVALID, "why", "s", event)
+
+    sent = [refused({"visitor_id": "alice@x.example", "event_type": 7}), refused("no object")]
+    left = anonymised(Admission([], sent, None, None)).rejected
+    assert left == [refused({"event_type": 7}), refused("no object")]
