@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from confluent_kafka import Producer
 
 from deploy.command.application import run
@@ -66,7 +67,18 @@ def test_sql_changes_nothing_and_tells_in_one_line_why_not(command: Run, stateme
     assert told.count("\n") == 1
 
 
-def test_topics_are_created_once_and_compared(command: Run, topics: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def retain(topics: str, kafka: str, *, days: int) -> None:
+    """Let the broker keep the events longer, as an operator would."""
+    entry = ConfigEntry("retention.ms", str(days * 86_400_000), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, f"{topics}events", incremental_configs=[entry])
+    admin = AdminClient({"bootstrap.servers": kafka})
+    for altered in admin.incremental_alter_configs([resource]).values():
+        altered.result()
+
+
+def test_topics_are_created_once_and_compared(
+    command: Run, topics: str, kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert command("topics") == (0, {"created": [], "differences": []})
     code, found = command("topics", "--check", "--partitions", "3")
     assert code == 1
@@ -77,6 +89,11 @@ def test_topics_are_created_once_and_compared(command: Run, topics: str, monkeyp
         "declared": "3",
         "actual": "2",
     }
+    assert command("topics", "--partitions", "3")[0] == 1
+    retain(topics, kafka, days=14)
+    assert command("topics", "--check")[0] == 1
+    code, found = command("topics")
+    assert (code, [difference["what"] for difference in found["differences"]]) == (0, ["retention.ms"])
     monkeypatch.setenv("TRACEFLOW_TOPIC_PREFIX", f"{topics}other.")
     code, found = command("topics", "--check")
     assert (code, len(found["differences"])) == (1, len(declared.ALL))
