@@ -57,6 +57,24 @@ def test_the_order_of_arrival_does_not_matter() -> None:
     assert len(backs((10_500, "/a"), (1000, "/a"), (9000, "/b"))) == 1
 
 
+def test_a_page_entered_long_before_is_not_forgotten_while_its_return_waits() -> None:
+    assert [v.t for v in backs((1000, "/a"), (41_000, "/b"), (42_000, "/a"), (43_000, "/c"))] == [42_000]
+    assert [v.t for v in backs((1000, "/a"), (2000, "/b"), (3000, "/a"), *((40_000 * n, "/c") for n in (1, 2)))] == [
+        3000
+    ]
+
+
+def test_of_a_long_visit_two_pages_of_each_window_are_kept_beside_the_recent_ones() -> None:
+    detector = QuickBackDetector()
+    memory, handle = detector.memory(), detector.handlers()[PageView]
+    for n in range(9):
+        for window in ("v", "w"):
+            handle(memory, PageView(t=40_000 * n, url=f"/{n - n % 2}", window=window), DUE)
+    assert [view[:3] for view in memory.views] == [
+        [40_000 * n, window, f"/{n}"] for n in (4, 6, 8) for window in ("v", "w")
+    ]
+
+
 def test_it_wakes_only_for_a_return() -> None:
     detector = QuickBackDetector()
     memory, handle = detector.memory(), detector.handlers()[PageView]

@@ -2,6 +2,9 @@
 
 Three page views in a row in one window, A, B, A, with at most `max_stay_ms` between the last two. Views of the same
 page in a row are one. The finding's page is B, its time the return.
+
+Whether the next view is a return depends on the last two pages of its window alone. So of old views only these are
+kept, and what a return that waits to be judged is made of: whatever is viewed meanwhile does not change it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +17,7 @@ from stream_processors.analyze.detectors.thresholds import switch, whole
 from stream_processors.analyze.detectors.verdict import FindingKind, Severity, Verdict
 
 KEEP_MS = 30_000
-"""Page views of so much event time are remembered, and the last two of each window: a return needs no more."""
+"""A view that comes late may still belong between those of so much event time; of what was before, two are needed."""
 
 MAX_VIEWS = 16
 """Page views remembered at most, up to 2 kB each."""
@@ -62,32 +65,34 @@ class QuickBackDetector:
         memory.views.append([view.t, view.window, view.url, due])
         memory.views.sort()
         if len(memory.views) > 2:
-            memory.views = _needed(memory.views)
+            floor = memory.views[-1][0] - KEEP_MS
+            waiting = (first[0] for first, _, back, _ in self._returns(memory) if back[_DUE])
+            memory.views = _needed(memory.views[-MAX_VIEWS:], min((floor, *waiting)))
         self._set_wake(memory)
         return ()
 
     def _set_wake(self, memory: QuickBackMemory) -> None:
-        memory.wake = next((due for view, _, due in self._returns(memory) if view[_DUE]), 0)
+        memory.wake = next((due for _, _, back, due in self._returns(memory) if back[_DUE]), 0)
 
-    def _returns(self, memory: QuickBackMemory) -> Iterator[tuple[list[Any], list[Any], int]]:
-        """Yield each view that is a quick return, the view that it returns from, and when to judge it."""
+    def _returns(self, memory: QuickBackMemory) -> Iterator[tuple[list[Any], list[Any], list[Any], int]]:
+        """Yield the three views of each quick return, and when to judge it."""
         rows: dict[str, list[list[Any]]] = {}
         for view, due in in_turn(memory.views, _DUE):
             seen = rows.setdefault(view[1], [])
             if seen and seen[-1][2] == view[2]:
                 continue
             if len(seen) >= 2 and seen[-2][2] == view[2] and view[0] - seen[-1][0] <= self.config.max_stay_ms:
-                yield view, seen[-1], due
+                yield seen[-2], seen[-1], view, due
             seen.append(view)
 
     def on_time(self, memory: QuickBackMemory, moment: int) -> Sequence[Verdict]:
         """Report the returns that are due."""
         found: list[Verdict] = []
-        for view, left, due in self._returns(memory):
-            t, _, url, own_due = view
+        for _, left, back, due in self._returns(memory):
+            t, _, url, own_due = back
             if due > moment or not own_due:
                 continue
-            view[_DUE] = 0
+            back[_DUE] = 0
             if any(abs(t - other) <= TOLD_TWICE_MS for other in memory.reported):
                 continue
             memory.reported.append(t)
@@ -114,14 +119,13 @@ class QuickBackDetector:
         return memory.wake
 
 
-def _needed(views: Sequence[list[Any]]) -> list[list[Any]]:
-    """Return the views that a return may still be made of."""
-    floor = views[-1][0] - KEEP_MS
-    counts: dict[str, int] = {}
-    kept = []
-    for view in reversed(views[-MAX_VIEWS:]):
-        counts[view[1]] = counts.get(view[1], 0) + 1
-        if view[0] > floor or counts[view[1]] <= 2:
-            kept.append(view)
-    kept.reverse()
-    return kept
+def _needed(views: Sequence[list[Any]], floor: int) -> list[list[Any]]:
+    """Return the views from `floor` on, and of each window the last two pages before."""
+    pages: dict[str, list[list[Any]]] = {}
+    for view in views:
+        before = pages.setdefault(view[1], [])
+        if view[0] < floor and not (before and before[-1][2] == view[2]):
+            before.append(view)
+            del before[:-2]
+    recent = [view for view in views if view[0] >= floor]
+    return sorted(view for before in pages.values() for view in before) + recent
