@@ -29,7 +29,6 @@ class ChangeKind(StrEnum):
     SNAPSHOT = "snapshot"
     VISIBILITY = "visibility"
     NETWORK = "network"
-    WINDOW = "window"
     CUSTOM = "custom"
     GAP = "gap"
     """Part of the recording is missing here: whatever happened meanwhile may have been the answer."""
@@ -217,6 +216,7 @@ _BY_TAG: dict[str, type[Any]] = {
     for kind in (Click, PointerDown, Change, PageView, Leave, ScriptError, FormTouch, FormSubmit, CursorTurn, WebVital)
 }
 _FIELDS: dict[str, frozenset[str]] = {tag: frozenset(f.name for f in fields(kind)) for tag, kind in _BY_TAG.items()}
+_CHANGES = frozenset(ChangeKind)
 _ELEMENT_FIELDS = frozenset(f.name for f in fields(Element))
 
 
@@ -233,13 +233,13 @@ def encode(signal: Signal) -> dict[str, Any]:
 
 
 def decode(data: Mapping[str, Any]) -> Signal | None:
-    """Translate back; None for a tag that this version does not know, and unknown fields are passed over (evolution).
+    """Translate back; None for a tag or kind of change that this version does not know, unknown fields are passed over.
 
     Raises:
         TypeError, ValueError, KeyError: if the object is none that `encode` made.
     """
     kind = _BY_TAG.get(data["k"])
-    if kind is None:
+    if kind is None or data.get("what", ChangeKind.DOM) not in _CHANGES:
         return None
     known = _FIELDS[data["k"]]
     values = {name: value for name, value in data.items() if name in known}

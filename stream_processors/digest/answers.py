@@ -50,7 +50,7 @@ _MAX_CHAIN = 64
 
 _GAINS = frozenset({ChangeKind.DOM, ChangeKind.STYLE, ChangeKind.SNAPSHOT})
 
-_LATE = frozenset({ChangeKind.DOM, ChangeKind.STYLE, ChangeKind.CANVAS, ChangeKind.MEDIA, ChangeKind.WINDOW})
+_LATE = frozenset({ChangeKind.DOM, ChangeKind.STYLE, ChangeKind.CANVAS, ChangeKind.MEDIA})
 """Kinds that may be a late answer."""
 _SEEN = _LATE | {ChangeKind.SNAPSHOT, ChangeKind.NAVIGATION, ChangeKind.INPUT}
 _OWN_KINDS = frozenset(

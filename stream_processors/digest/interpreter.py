@@ -9,7 +9,6 @@ from typing import Any
 
 from schemas.signals import Change, ChangeKind, Click, Leave, PageView, Signal
 from stream_processors.digest import rrweb
-from stream_processors.digest.answers import AFTER_CLICK_MS
 from stream_processors.digest.background import Place
 from stream_processors.digest.clicks import Clicks
 from stream_processors.digest.console import read_console
@@ -28,9 +27,8 @@ from stream_processors.digest.pages import (
 )
 from stream_processors.digest.pointer import Point
 from stream_processors.digest.rrweb import Event
-from stream_processors.digest.windows import Session, Window
+from stream_processors.digest.windows import Window
 
-MAX_OPENED = 4
 MAX_SIGNALS = 4_000
 """Pointer events of a chunk with more signals are passed over: no person makes so many."""
 _STYLE_SOURCES = frozenset({rrweb.STYLE_SHEET_RULE, rrweb.STYLE_DECLARATION, rrweb.ADOPTED_STYLE_SHEET})
@@ -39,8 +37,7 @@ _STYLE_SOURCES = frozenset({rrweb.STYLE_SHEET_RULE, rrweb.STYLE_DECLARATION, rrw
 class Interpreter:
     """Reads the events of one chunk of a window."""
 
-    def __init__(self, session: Session, window: Window) -> None:
-        self._session = session
+    def __init__(self, window: Window) -> None:
         self._window = window
         self._out: list[Signal] = []
         self._clicks = Clicks(window.pointer, window.answers, window.background, window.id, self._out)
@@ -104,8 +101,6 @@ class Interpreter:
     def _on_meta(self, t: int, href: Any) -> None:
         pages = self._window.pages
         url = clean_url(href) if isinstance(href, str) else pages.url
-        if not pages.url and self._window.next_seq == 1:
-            self._note_opening(t)
         pages.is_announced = pages.has_loaded or not is_same_page(url, pages.url)
         if pages.is_announced:
             self._show_page(t, url, is_load=True)
@@ -256,9 +251,6 @@ class Interpreter:
         submit = self._window.forms.on_click(click, tree=tree) if tree is not None else None
         if submit is not None:
             self._out.append(submit)
-        for opened in self._session.opened:
-            if (click.down or click.t) <= opened <= click.t + AFTER_CLICK_MS:
-                self._out.append(Change(opened, ChangeKind.WINDOW, window=self._window.id))
 
     def _on_scroll(self, t: int, node: int) -> None:
         window = self._window
@@ -293,15 +285,6 @@ class Interpreter:
         if is_real or window.had_selection:
             self._report(t, ChangeKind.SELECTION)
         window.had_selection = is_real
-
-    def _note_opening(self, t: int) -> None:
-        """Note that a window has appeared: it may be what a click in another one was for."""
-        session = self._session
-        session.opened = [*session.opened, t][-MAX_OPENED:]
-        for other in session.windows.values():
-            answers = other.answers
-            if other is not self._window and answers.since <= t and answers.is_open(t):
-                self._out.append(Change(t, ChangeKind.WINDOW, window=other.id))
 
     def _note(self, t: int, what: ChangeKind, place: Place) -> None:
         self._window.answers.note(t, what, place, self._window.background, self._out)

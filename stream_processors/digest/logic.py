@@ -132,8 +132,8 @@ def _read_chunk(
         # what came after it was read without it: it is read alone, and leaves nothing behind
         alone = Window(window.id)
         alone.answers.window = window.id
-        return Interpreter(Session(session.gap_ms), alone).read(events)
-    interpreter = Interpreter(session, window)
+        return Interpreter(alone).read(events)
+    interpreter = Interpreter(window)
     if arrival is Arrival.AFTER_GAP:
         interpreter.pass_gap()
     if events and window.is_put_forward(events[-1].t, received_at):

@@ -35,7 +35,7 @@ MAX_SESSION_BYTES = 2_000_000
 one record of the changelog (4 MB)."""
 MAX_GAPS = 64
 
-_FORMAT = 2
+_FORMAT = 3
 _LENGTH = struct.Struct("<I")
 
 
@@ -154,8 +154,6 @@ class Session:
 
     gap_ms: int
     windows: dict[str, Window] = field(default_factory=dict)
-    opened: list[int] = field(default_factory=list)
-    """Event times at which windows appeared, the latest few: a click may have opened one."""
 
     def window(self, window_id: str) -> Window:
         """Return a window, as the most recently used one."""
@@ -191,7 +189,7 @@ def encode_session(session: Session) -> bytes:
         stored = [document.base, *document.deltas] if document is not None else []
         windows.append([window.dump(), list(map(len, stored))])
         parts += stored
-    head = pack([_FORMAT, session.gap_ms, session.opened, windows])
+    head = pack([_FORMAT, session.gap_ms, windows])
     return b"".join((_LENGTH.pack(len(head)), head, *parts))
 
 
@@ -203,11 +201,11 @@ def decode_session(data: bytes) -> Session:
     """
     (length,) = _LENGTH.unpack_from(data)
     position = _LENGTH.size + length
-    written, gap_ms, opened, windows = unpack(data[_LENGTH.size : position])
+    written, gap_ms, *rest = unpack(data[_LENGTH.size : position])
     if written > _FORMAT:
         raise NewerStateFormat(f"state of format {written}, this version reads up to {_FORMAT}")
-    session = Session(gap_ms, opened=opened)
-    for dumped, lengths in windows:
+    session = Session(gap_ms)
+    for dumped, lengths in rest[-1]:  # formats 1 and 2 knew when windows were opened
         window = Window.load(dumped)
         parts = []
         for size in lengths:

@@ -132,6 +132,7 @@ def test_one_effect_alone_never_makes_a_burst_productive() -> None:
         (seen(1100, window=""), 1),
     ],
 )
+        (seen(1100, ChangeKind.NAVIGATION, window="other"), 1),
 def test_what_counts_as_a_visible_effect_of_a_click(change: Change, effective: int) -> None:
     (found,) = rage(click(1000), change, click(1900), click(2800))
     assert found.evidence["effective_clicks"] == effective

@@ -75,8 +75,9 @@ def test_from_twice_the_deadline_on_it_is_severe() -> None:
         change(4000, window=""),
         change(4000, window="other"),
         PageView(T + 4000, window="w"),
+        PageView(T + 4000, window="popup"),
     ],
-    ids=["background", "a toast that goes", "a request", "a scroll", "a structured one", "another window", "a page"],
+    ids=["background", "a toast", "a request", "a scroll", "a structured one", "elsewhere", "a page", "a new window"],
 )
 def test_so_late_this_is_no_answer(no_answer: Signal) -> None:
     assert kinds(click(), no_answer) == [DEAD]

@@ -6,7 +6,7 @@ import pytest
 from schemas.signals import Change, ChangeKind, NotJudged, PageView
 from stream_processors.digest import document as documents
 from stream_processors.digest import windows
-from stream_processors.digest.packing import pack
+from stream_processors.digest.packing import pack, unpack
 from stream_processors.digest.windows import Arrival, Session, Window, decode_session, encode_session
 from stream_processors.logic import NewerStateFormat
 from tests.digest_page import (
@@ -208,9 +208,18 @@ def test_a_document_stays_bytes_until_it_is_needed() -> None:
 
 
 def test_a_state_of_a_newer_version_is_refused() -> None:
-    head = pack([3, 0, [], []])
+    head = pack([4, 0, []])
     with pytest.raises(NewerStateFormat):
         decode_session(len(head).to_bytes(4, "little") + head)
+
+
+def test_a_state_that_told_of_opened_windows_is_read() -> None:
+    session = Session(7)
+    session.window("w")
+    data = encode_session(session)
+    _, *rest = unpack(data[4:])
+    head = pack([2, rest[0], [T0], rest[1]])
+    assert encode_session(decode_session(len(head).to_bytes(4, "little") + head)) == data
 
 
 def test_states_are_json_that_any_process_reads() -> None:

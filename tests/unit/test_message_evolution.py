@@ -52,3 +52,7 @@ def test_a_signal_field_that_a_newer_writer_adds_is_passed_over() -> None:
 
 def test_a_signal_that_this_version_does_not_know_is_none() -> None:
     assert signals.decode({"k": "gaze", "t": 1}) is None
+
+
+def test_a_kind_of_change_that_this_version_does_not_know_is_none() -> None:
+    assert signals.decode({"k": "change", "t": 1, "what": "window", "window": "w"}) is None

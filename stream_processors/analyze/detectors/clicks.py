@@ -53,7 +53,6 @@ _MARKS: dict[ChangeKind, tuple[int, bool]] = {
     ChangeKind.CANVAS: (What.EFFECT, False),
     ChangeKind.MEDIA: (What.EFFECT, False),
     ChangeKind.INPUT: (What.EFFECT, False),
-    ChangeKind.WINDOW: (What.EFFECT, False),
     ChangeKind.SCROLL: (What.SCROLL, False),
     ChangeKind.SELECTION: (What.SELECTION, False),
     ChangeKind.FOCUS: (What.FOCUS, False),

@@ -5,10 +5,10 @@ what follows then answers the later click. One that is answered after its deadli
 Answers are
 
 - from the moment the pointer went down (a tenth of all controls answers before the click event): a change that is
-  seen, a request that starts, another window, an event of the application; who makes the signals leaves out what is no
-  answer (places that change by themselves, the same text written again) or says that it was undone at once; what was
-  only taken away counts up to `LONE_MS` after the click;
-- a navigation from the click on, in any window;
+  seen, a request that starts, a page in another window, an event of the application; who makes the signals leaves out
+  what is no answer (places that change by themselves, the same text written again) or says that it was undone at once;
+  what was only taken away counts up to `LONE_MS` after the click;
+- a navigation of its own window from the click on;
 - a scroll at most `scroll_ms` after the click, a selection at most `selection_ms`, focus that moves to another element.
 
 Not judged are clicks whose effect is not to be seen (text entry, links, media, downloads ...), clicks made by keys, and
@@ -132,7 +132,7 @@ def _next_down(click: KnownClick, memory: ClickMemory, deadline: int, config: De
 def _answers(click: KnownClick, mark: list[int], memory: ClickMemory, config: DeadClickConfig) -> bool:
     t, what, window, node = mark
     if what == What.NAVIGATION:
-        return t >= click.t
+        return t >= click.t or not same_page(window, click.window)
     if not same_page(window, click.window):
         return False
     if what == What.SCROLL:

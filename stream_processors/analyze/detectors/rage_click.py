@@ -120,17 +120,18 @@ def _had_effect(click: KnownClick, after: KnownClick | None, memory: ClickMemory
     end = click.t + config.effect_ms + 1
     if after is not None:
         end = min(end, after.t - NEXT_CLICK_MS)
-    return any(
-        _is_effect(mark, memory, click.t) and same_page(mark[2], click.window)
-        for mark in memory.marks_between(click.t - EARLY_MS, end)
-    )
+    return any(_is_effect(mark, memory, click) for mark in memory.marks_between(click.t - EARLY_MS, end))
 
 
-def _is_effect(mark: list[int], memory: ClickMemory, clicked: int) -> bool:
-    t, what, _, _ = mark
+def _is_effect(mark: list[int], memory: ClickMemory, click: KnownClick) -> bool:
+    t, what, window, _ = mark
+    if what == What.NAVIGATION:
+        return True
+    if not same_page(window, click.window):
+        return False
     if what == What.EFFECT:
         return not memory.undone(mark)
-    return what in (What.SCROLL, What.NAVIGATION, What.UNKNOWN) or (what == What.LONE and t <= clicked + LONE_MS)
+    return what in (What.SCROLL, What.UNKNOWN) or (what == What.LONE and t <= click.t + LONE_MS)
 
 
 def same_page(window: int, other: int) -> bool:

@@ -5,7 +5,8 @@ A click that stays silent to its deadline (`dead_click`) and is then answered by
 its time without any sign that it is being worked on. It is reported as a slow load of its own kind
 (`evidence.response_ms`), not as a dead click. No answer is what only goes away or is taken back at once, what changes
 at a place that had changed before (the digest leaves it out: a page moves by itself as well), a request that starts so
-late, and another page: whoever finds nothing happen leaves, and a recording does not say who made the page go.
+late, and another page, in this window or another: whoever finds nothing happen leaves, and a recording does not say who
+made the page go.
 
 Only recorded clicks and changes are judged so: structured ones do not say whether a place moves by itself.
 
