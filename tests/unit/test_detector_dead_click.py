@@ -279,7 +279,7 @@ def test_a_settled_click_keeps_no_details() -> None:
     memory = detectors.memory()
     detectors.handlers()[Click](memory, click(), DUE)
     detectors.on_time(memory, DUE)
-    assert memory.clicks == [[T, 100, 200, 1, 7, 16 | 64, -1, 0, None]]
+    assert memory.clicks == [[T, 100, 200, 1, 7, 16 | 64 | 1024, -1, 0, None]]
 
 
 @pytest.mark.parametrize(("late", "found"), [(T + 100, []), (T + 101, [T + 101])])

@@ -92,6 +92,17 @@ def test_a_clicking_machine_is_told_each_half_minute() -> None:
     assert [verdict.t for verdict in found] == [1000, 1000 + 900 * 34, 1000 + 900 * 68]
 
 
+def test_a_clicking_machine_is_told_as_often_when_it_is_judged_meanwhile() -> None:
+    detectors = ClickDetectors()
+    memory, handle = detectors.memory(), detectors.handlers()[Click]
+    found: list[Verdict] = []
+    for n in range(100):
+        handle(memory, click(1000 + 900 * n), 1000 + 900 * n + DUE)
+        found += detectors.on_time(memory, 900 * n)
+    found += detectors.on_end(memory)
+    assert [v.t for v in found if v.kind is FindingKind.RAGE_CLICK] == [1000, 1000 + 900 * 34, 1000 + 900 * 68]
+
+
 def test_a_stepper_whose_every_click_has_an_effect_is_no_rage() -> None:
     assert rage(click(1000), seen(1050), click(1500), seen(1550), click(2000), seen(2050)) == []
 
@@ -121,6 +132,7 @@ def test_one_effect_alone_never_makes_a_burst_productive() -> None:
         (seen(849), 0),
         (seen(1100, ChangeKind.SCROLL), 1),
         (seen(1100, ChangeKind.NAVIGATION), 1),
+        (seen(1100, ChangeKind.NAVIGATION, window="other"), 1),
         (seen(1100, ChangeKind.GAP), 1),
         (seen(1100, ChangeKind.NETWORK), 0),
         (seen(1100, ChangeKind.FOCUS), 0),
@@ -132,7 +144,6 @@ def test_one_effect_alone_never_makes_a_burst_productive() -> None:
         (seen(1100, window=""), 1),
     ],
 )
-        (seen(1100, ChangeKind.NAVIGATION, window="other"), 1),
 def test_what_counts_as_a_visible_effect_of_a_click(change: Change, effective: int) -> None:
     (found,) = rage(click(1000), change, click(1900), click(2800))
     assert found.evidence["effective_clicks"] == effective

@@ -43,6 +43,8 @@ class Flag:
     """Answered, but late."""
     DRAWN: Final = 512
     """What it shows is drawn, not built (a canvas, a film, a closed shadow root): no recording tells of its effect."""
+    FIRST: Final = 1024
+    """Of its burst, when that was judged."""
 
 
 class Alone:

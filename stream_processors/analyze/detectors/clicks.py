@@ -186,6 +186,8 @@ class ClickDetectors:
             found += self._judge_silence(clicks, at, memory)
         rage = rage_click.judge(burst, memory, config=self.rage) if fresh else None
         if rage is not None:
+        if fresh:
+            burst[0].mark(Flag.FIRST)
             found.append(rage)
         for click in burst:
             if rage is not None:

@@ -99,7 +99,7 @@ def _together(rows: list[Row]) -> KnownClick:
     rows.sort(key=lambda row: row[FLAGS] & Flag.STRUCTURED)
     t, x, y, window, node, flags, lead, _, _ = rows[0]
     for row in rows[1:]:
-        flags |= row[FLAGS] & (Flag.SETTLED | Flag.RAGED | Flag.DEAD | Flag.SLOW | Flag.ERRED)
+        flags |= row[FLAGS] & (Flag.SETTLED | Flag.RAGED | Flag.DEAD | Flag.SLOW | Flag.ERRED | Flag.FIRST)
     return KnownClick(t, x, y, window, node, flags, lead, max(row[DUE] for row in rows), rows)
 
 

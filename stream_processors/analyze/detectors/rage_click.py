@@ -13,7 +13,8 @@ the same node or at most `radius_px` from it. A burst of `min_clicks` is rage un
 - the project ignores the element's text or selector.
 
 Double-click and context-menu events, the twin of a touch and clicks made by keys are no clicks here: who makes the
-signals leaves them out. A burst ends `max_burst_ms` after its first click, so that a clicking machine is told too.
+signals leaves them out. A burst ends `max_burst_ms` after its first click, so that a clicking machine is told too. A
+burst that was judged and whose first click has been forgotten goes on no more: it has had its time.
 """
 
 from collections.abc import Sequence
@@ -72,6 +73,7 @@ def _continues(first: KnownClick, last: KnownClick, click: KnownClick, config: R
     return (
         (click.t if click.down is None else click.down) - last.t <= config.max_gap_ms
         and click.t - first.t <= config.max_burst_ms
+        and (click.has(Flag.SETTLED) or not first.has(Flag.SETTLED) or first.has(Flag.FIRST))
         and not click.has(Flag.KEYBOARD)
         and not last.has(Flag.KEYBOARD)
         and click.near(last, config.radius_px)
