@@ -127,7 +127,7 @@ def test_an_error_of_a_recording_adds_a_row_once_it_is_due() -> None:
             page_url="https://a/",
             error_message="boom",
             error_stack="at f",
-            evidence={"fingerprint": fingerprint("boom"), "source": "recording", "occurrences": 1},
+            evidence={"fingerprint": fingerprint("boom"), "source": "recording"},
         )
     ]
     assert detector.wake_at(memory) == 0
@@ -148,8 +148,21 @@ def test_errors_further_apart_or_of_other_messages_are_two() -> None:
 def test_a_loop_that_fills_the_console_is_one_finding() -> None:
     loop = [logged(T + 900 * n) for n in range(20)]
     for order in (loop, loop[::-1], loop[::2] + loop[1::2]):
-        (found,) = errors(*order)
-        assert (found.t, found.evidence["occurrences"]) == (T, 20)
+        assert [v.t for v in errors(*order)] == [T]
+
+
+@pytest.mark.parametrize("judged_at", [T + 900, T + 15_300, T + 18_000])
+def test_a_loop_is_its_first_error_however_much_of_it_is_known_by_then(judged_at: int) -> None:
+    detector = ErrorDetector()
+    memory, handle = detector.memory(), detector.handlers()[ScriptError]
+    found: list[Verdict] = []
+    for t in range(T, T + 18_000, 900):
+        if t == judged_at:
+            found += detector.on_time(memory, DUE)
+        found += handle(memory, logged(t), DUE)
+        found += handle(memory, logged(t + 5, event_id="e"), DUE) if t == T + 9_000 else ()
+    found += detector.on_time(memory, DUE)
+    assert sorted((v.t, v.event_row) for v in found) == [(T, True), (T + 9_005, False)]
 
 
 def test_a_loop_that_goes_on_after_it_was_told_is_not_told_again() -> None:

@@ -3,7 +3,8 @@
 A structured error is a row of `traceflow_events` already: its finding feeds the UX issues only, and is made at once. An
 error known from a recording alone needs a row, and waits until the structured one has had the time to come: the same
 fingerprint within `TWIN_MS` is the same error, and counts once. Recorded errors of one fingerprint, each at most
-`REPEAT_MS` after the last, are one finding, because a loop writes the console full.
+`REPEAT_MS` after the last, are one finding, because a loop writes the console full; the first of them decides. How long
+the loop is nobody can know by then, so the finding does not say.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,8 +43,11 @@ class ErrorMemory:
 
     structured: list[list[Any]] = field(default_factory=list)
     recorded: list[list[Any]] = field(default_factory=list)
+    """The latest of each loop."""
     pending: list[list[Any]] = field(default_factory=list)
-    """First t, fingerprint, due, message, stack, page_url, last t, how many; sorted."""
+    """First t, fingerprint, due, message, stack, page_url, last t; sorted."""
+    reported: list[list[Any]] = field(default_factory=list)
+    """Recorded errors that were given a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class ErrorDetector:
             _hold_back(memory, signal, mark, due)
             return ()
         _remember(memory.structured, signal.t, mark)
-        if _known(memory.recorded, signal.t, signal.t, mark, TWIN_MS):
+        if _known(memory.reported, signal.t, signal.t, mark, TWIN_MS):
             return ()
         return [
             Verdict(
@@ -83,13 +87,14 @@ class ErrorDetector:
     def on_time(self, memory: ErrorMemory, moment: int) -> Sequence[Verdict]:
         """Report the recorded errors whose structured twin has not come."""
         found: list[Verdict] = []
-        for first, mark, due, message, stack, page_url, last, count in memory.pending:
+        for first, mark, due, message, stack, page_url, last, *_ in memory.pending:
             if due > moment:
                 continue
             repeated = _known(memory.recorded, first, last, mark, REPEAT_MS)
             _remember(memory.recorded, last, mark)
-            if repeated or _known(memory.structured, first, last, mark, TWIN_MS):
+            if repeated or _known(memory.structured, first, first, mark, TWIN_MS):
                 continue
+            _remember(memory.reported, first, mark)
             found.append(
                 Verdict(
                     kind=FindingKind.ERROR,
@@ -99,7 +104,7 @@ class ErrorDetector:
                     page_url=page_url,
                     error_message=message,
                     error_stack=stack,
-                    evidence={"fingerprint": mark, "source": "recording", "occurrences": count},
+                    evidence={"fingerprint": mark, "source": "recording"},
                 )
             )
         memory.pending = [row for row in memory.pending if row[2] > moment]
@@ -117,12 +122,12 @@ class ErrorDetector:
 def _hold_back(memory: ErrorMemory, error: ScriptError, mark: str, due: int) -> None:
     """Keep a recorded error; one that repeats others becomes one with them."""
     message, stack = error.message[:MAX_MESSAGE], error.stack[:MAX_STACK]
-    row: list[Any] = [error.t, mark, due, message, stack, error.page_url, error.t, 1]
+    row: list[Any] = [error.t, mark, due, message, stack, error.page_url, error.t]
     others = []
     for other in memory.pending:
         if other[1] == mark and row[0] - other[6] <= REPEAT_MS and other[0] - row[6] <= REPEAT_MS:
             early = min(row, other)
-            row = [early[0], mark, min(row[2], other[2]), *early[3:6], max(row[6], other[6]), row[7] + other[7]]
+            row = [early[0], mark, min(row[2], other[2]), *early[3:6], max(row[6], other[6])]
         else:
             others.append(other)
     memory.pending = sorted([*others, row])[-MAX_PENDING:]
