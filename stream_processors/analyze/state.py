@@ -23,7 +23,7 @@ from stream_processors.analyze.session import SessionFacts
 from stream_processors.analyze.user_agent import parse_user_agent
 from stream_processors.logic import NewerStateFormat
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(slots=True)

@@ -112,7 +112,7 @@ def test_a_state_of_a_newer_version_ends_the_process() -> None:
     log = Log()
     log.events(at=0)
     form, *rest = orjson.loads(states.encode(folded(log)))
-    with pytest.raises(NewerStateFormat, match="format 3, this version reads up to 2"):
+    with pytest.raises(NewerStateFormat, match="format 4, this version reads up to 3"):
         states.decode(orjson.dumps([form + 1, *rest]))
 
 

@@ -180,12 +180,23 @@ def test_a_structured_click_is_not_judged_in_a_session_that_sends_no_answers() -
 
 @pytest.mark.parametrize("what", [ChangeKind.DOM, ChangeKind.NETWORK, ChangeKind.VISIBILITY])
 def test_a_structured_click_is_judged_in_a_session_that_sends_answers(what: ChangeKind) -> None:
-    assert times(told(), change(T - 5000, what, window="")) == [T]
-    assert times(told(), change(T + 5000, what, window="")) == [T]
+    answer = change(T - 5000, what, window="")
+    assert times(told(), answer) == [T]
+    assert times(answer, told()) == [T]
+
+
+def test_what_a_session_sends_only_after_the_deadline_says_nothing_of_the_click() -> None:
+    elsewhere = told(T + 500, x=400, node=-8)
+    assert times(told(), elsewhere, change(T + 2499, ChangeKind.NETWORK, window="")) == [T]
+    assert times(told(), elsewhere, change(T + 2500, ChangeKind.NETWORK, window="")) == []
+
+
+def test_an_answer_that_comes_late_counts_from_when_it_was_given() -> None:
+    assert times(told(), change(T + 5000, ChangeKind.NETWORK, window=""), change(T - 5000, window="")) == [T]
 
 
 def test_a_recorded_change_is_no_structured_answer() -> None:
-    assert times(told(), change(T + 5000, ChangeKind.NETWORK)) == []
+    assert times(told(), change(T - 5000, ChangeKind.NETWORK)) == []
 
 
 def test_a_structured_answer_answers_a_recorded_click() -> None:
@@ -193,7 +204,7 @@ def test_a_structured_answer_answers_a_recorded_click() -> None:
 
 
 def test_a_recorded_change_answers_a_structured_click() -> None:
-    assert times(told(), change(T + 5000, ChangeKind.NETWORK, window=""), change(T + 100)) == []
+    assert times(told(), change(T - 5000, ChangeKind.NETWORK, window=""), change(T + 100)) == []
 
 
 def test_a_click_told_twice_is_one_finding_at_the_recorded_place() -> None:
@@ -270,7 +281,7 @@ def test_a_structured_click_that_can_be_nothing_wakes_it_later() -> None:
     memory, handlers = detectors.memory(), detectors.handlers()
     handlers[Click](memory, told(), DUE)
     assert detectors.wake_at(memory) == DUE + LAZY_MS
-    handlers[Change](memory, change(T + 3000, ChangeKind.NETWORK, window=""), DUE)
+    handlers[Change](memory, change(T - 3000, ChangeKind.NETWORK, window=""), DUE)
     assert detectors.wake_at(memory) == DUE
 
 

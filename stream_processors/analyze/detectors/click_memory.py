@@ -51,8 +51,8 @@ class ClickMemory:
 
     wake: int = 0
     """Log time at which something may be judged; 0 for never."""
-    answering: bool = False
-    """The session sends structured answers, so that silence after a structured click says something."""
+    answering_since: int = 0
+    """Event time of the session's first structured answer, 0 if it has sent none."""
     forgotten: int = 0
     windows: list[str] = field(default_factory=lambda: [""])
     """Names of windows; rows hold the index, 0 is unknown."""

@@ -105,8 +105,8 @@ class ClickDetectors:
             memory.add_mark([change.t, what, window, _place(change)])
         else:
             memory.add_mark([change.t, what, window, change.node if what == What.FOCUS else 0])
-        if proves and not change.window and not memory.answering:
-            memory.answering = True
+        if proves and not change.window and not 0 < memory.answering_since <= change.t:
+            memory.answering_since = change.t
             for open_due in memory.open_dues():
                 _wake(memory, open_due)
         return ()
@@ -126,7 +126,7 @@ class ClickDetectors:
         """Return when to look at an open click: when it is due, if it may be a finding."""
         reach = (self.rage.min_clicks - 1) * self.rage.max_gap_ms
         may_be_found = (
-            dead_click.judgeable(flags, answering=memory.answering)
+            dead_click.judgeable(t, flags, answering_since=memory.answering_since, config=self.dead)
             or memory.clicks_between(t - reach, t + reach) >= self.rage.min_clicks
             or any(-error_click.EARLY_MS <= error[0] - t <= self.error.window_ms for error in memory.errors)
         )
@@ -181,9 +181,8 @@ class ClickDetectors:
                 if not self._repeats(clicks, at, Flag.ERRED, error_click.REPEAT_MS):
                     found.append(error)
                 click.mark(Flag.ERRED)
-            if not dead_click.judgeable(click.flags, answering=memory.answering):
-                continue
-            found += self._judge_silence(clicks, at, memory)
+            if dead_click.judgeable(click.t, click.flags, answering_since=memory.answering_since, config=self.dead):
+                found += self._judge_silence(clicks, at, memory)
         rage = rage_click.judge(burst, memory, config=self.rage) if fresh else None
         if rage is not None:
         if fresh:

@@ -12,9 +12,9 @@ Answers are
 - a scroll at most `scroll_ms` after the click, a selection at most `selection_ms`, focus that moves to another element.
 
 Not judged are clicks whose effect is not to be seen (text entry, links, media, downloads ...), clicks made by keys, and
-clicks known from structured events alone unless the session sends structured answers: without those silence says
-nothing. A page that was left or hidden within the window, or a gap in the recording, makes a click unknown: its answer
-may have come unseen.
+clicks known from structured events alone unless the session has sent a structured answer by their deadline: without
+those silence says nothing, and what is sent later can be known when a click is judged, or not yet. A page that was left
+or hidden within the window, or a gap in the recording, makes a click unknown: its answer may have come unseen.
 
 Clicks on one place, each at most `repeat_ms` after the last, are one finding.
 
@@ -98,11 +98,11 @@ def silent_until(
     return end
 
 
-def judgeable(flags: int, *, answering: bool) -> bool:
-    """Return whether silence after a click with these flags can mean that it is dead."""
+def judgeable(t: int, flags: int, *, answering_since: int, config: DeadClickConfig) -> bool:
+    """Return whether silence after a click at `t` with these flags can mean that it is dead."""
     if flags & (Flag.ENTRY | Flag.UNJUDGED | Flag.KEYBOARD):
         return False
-    return answering or not flags & Flag.STRUCTURED
+    return not flags & Flag.STRUCTURED or 0 < answering_since < t + config.deadline_ms
 
 
 def _start(click: KnownClick, memory: ClickMemory) -> int:
