@@ -61,6 +61,21 @@ def test_several_errors_of_one_click_are_one_finding() -> None:
     assert (found.error_message, found.evidence["errors"]) == ("boom", 2)
 
 
+def test_an_error_that_sdk_and_console_tell_is_one() -> None:
+    for console in (logged(T + 19, "Uncaught boom"), logged(T + 14, "Uncaught boom")):
+        for told in ([logged(T + 17), console], [console, logged(T + 17)]):
+            (found,) = error_clicks(click(), *told)
+            assert found.evidence["errors"] == 1
+            assert found.evidence["error_after_ms"] == min(17, console.t - T)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_flood_of_errors_belongs_to_the_click_that_set_it_off(order: int) -> None:
+    flood = [logged(T + 5 * n) for n in range(5000)]
+    found = error_clicks(click(), click(T + 20_000), *flood[::order])
+    assert [(v.t, v.evidence["error_after_ms"]) for v in found] == [(T, 0)]
+
+
 def test_clicks_on_one_place_within_a_second_are_one_finding() -> None:
     signals = [s for n in range(4) for s in (click(T + 900 * n), logged(T + 900 * n + 50))]
     assert [v.t for v in error_clicks(*signals)] == [T]
@@ -72,9 +87,10 @@ def test_an_error_that_also_comes_by_itself_twice_is_no_clicks() -> None:
     assert len(error_clicks(poll[0], click(), logged(T + 500, "poll failed"))) == 1
 
 
-def test_an_error_that_comes_by_itself_afterwards_tells_as_well() -> None:
-    poll = [logged(T + 500 + 5_000 * n, "poll failed") for n in range(3)]
-    assert error_clicks(click(), *poll) == []
+def test_what_comes_by_itself_only_afterwards_may_go_on_because_of_the_click() -> None:
+    loop = [logged(T + 500 + 5_000 * n, "loop failed") for n in range(9)]
+    assert [v.t for v in error_clicks(click(), *loop)] == [T]
+    assert [v.t for v in error_clicks(*loop, click())] == [T]
 
 
 def test_a_key_that_sets_off_an_error_is_an_error_click_without_a_place() -> None:

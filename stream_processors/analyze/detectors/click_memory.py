@@ -32,8 +32,13 @@ MAX_CLICKS = 128
 MAX_MARKS = 400
 """A digest sends about five marks a click; a row takes 22 bytes."""
 
-MAX_ERRORS = 32
-"""Errors that may still belong to a click; a row takes up to 350 bytes."""
+SAME_ERROR_MS = 100
+"""Errors of one fingerprint in the same tenth of a second are one, whoever tells of them: a click that one of them
+belongs to has all of them."""
+
+MAX_ERRORS = 64
+"""Errors that may still belong to a click; a row takes up to 350 bytes. Of a flood the beginning is kept: it says which
+click set it off, and that it comes by itself."""
 
 MAX_IDLE = 32
 """Fingerprints of errors that come by themselves."""
@@ -110,15 +115,32 @@ class ClickMemory:
         return rows[start:]
 
     def add_error(self, row: list[Any]) -> None:
-        """Take an error in."""
-        _insert(self.errors, row)
-        while len(self.errors) > MAX_ERRORS:
-            self._forget_error(self.errors.pop(0))
+        """Take an error in; of those that are one, the first."""
+        errors, (t, fingerprint, *_) = self.errors, row
+        tenth = t // SAME_ERROR_MS
+        for at in range(bisect_left(errors, [tenth * SAME_ERROR_MS]), len(errors)):
+            if errors[at][0] // SAME_ERROR_MS != tenth:
+                break
+            if errors[at][1] == fingerprint:
+                if errors[at][:ALONE] <= row[:ALONE]:
+                    return
+                del errors[at]
+                break
+        _insert(errors, row)
+        if len(errors) > MAX_ERRORS:
+            self._drop_error()
 
-    def idle_errors(self, fingerprint: str) -> int:
-        """Return how often an error came although nobody had clicked."""
-        here = [error for error in self.errors if error[1] == fingerprint and error[ALONE] == Alone.YES]
-        return self.idle.get(fingerprint, 0) + len(here)
+    def _drop_error(self) -> None:
+        """Drop the latest error that repeats another, or the oldest of all."""
+        known = [error[1] for error in self.errors]
+        repeated = (at for at in range(len(known) - 1, 0, -1) if known[at] in known[:at])
+        del self.errors[next(repeated, 0)]
+
+    def idle_errors(self, fingerprint: str, before: int) -> int:
+        """Return how often an error came before that time although nobody had clicked."""
+        here = self.errors[: bisect_left(self.errors, [before])]
+        alone = [error for error in here if error[1] == fingerprint and error[ALONE] == Alone.YES]
+        return self.idle.get(fingerprint, 0) + len(alone)
 
     def _forget_error(self, error: list[Any]) -> None:
         if error[ALONE] == Alone.YES and (error[1] in self.idle or len(self.idle) < MAX_IDLE):

@@ -185,9 +185,9 @@ class ClickDetectors:
                 found += self._judge_silence(clicks, at, memory)
         rage = rage_click.judge(burst, memory, config=self.rage) if fresh else None
         if rage is not None:
+            found.append(rage)
         if fresh:
             burst[0].mark(Flag.FIRST)
-            found.append(rage)
         for click in burst:
             if rage is not None:
                 click.mark(Flag.RAGED)

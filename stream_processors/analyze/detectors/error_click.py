@@ -1,9 +1,10 @@
 """Error clicks: a click that set off a script error.
 
 An error belongs to the last click before it, if that is at most `window_ms` earlier; handlers of pointer-down fail
-shortly before the click event, so `EARLY_MS` of grace. An error that also comes although nobody has clicked, at least
-`IDLE_TIMES` times, is the page's own (a poll, a timer) and no click's. Clicks on one place, each at most `REPEAT_MS`
-after the last, are one finding.
+shortly before the click event, so `EARLY_MS` of grace. An error that had come although nobody had clicked, at least
+`IDLE_TIMES` times before the click, is the page's own (a poll, a timer) and no click's. What comes by itself afterwards
+says nothing: it may go on because of the click. Clicks on one place, each at most `REPEAT_MS` after the last, are one
+finding.
 """
 
 from collections.abc import Sequence
@@ -62,7 +63,7 @@ def judge(
     """Judge a click by the errors that belong to it, in order of time."""
     if not config.enabled:
         return None
-    own = [error for error in errors if memory.idle_errors(error[1]) < IDLE_TIMES]
+    own = [error for error in errors if memory.idle_errors(error[1], click.t) < IDLE_TIMES]
     if not own:
         return None
     t, fingerprint, message, _ = own[0]
