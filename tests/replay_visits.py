@@ -20,27 +20,19 @@ PAUSES_MS = (10, 50, 90, 250, 400, 700, 1_000, 1_500, 2_500, 2_600, 5_000)
 ANSWERS_MS = (5, 120, 400, 699, 2_499, 2_600)
 BUTTON, BOX, COUNT, FORM, FIELD, LINK, LIST = 10, 11, 13, 20, 21, 30, 40
 PAGES = ("https://shop.example/cart", "https://shop.example/pay?step=1", "https://shop.example/help")
-BRIEF_MS = 15_000
-WAIT_MS = 5_100
+MESSAGES = ("no price in the cart", "cannot reach the stock", "x is not a function")
 SETTINGS: RecordSettings = {"version": 1}
-WITHOUT_STEPS_BACK: RecordSettings = {"version": 2, "detectors": {"quick_back": {"enabled": False}}}
 
 NAMES = tuple(session.name for session in load_sessions())
 """Of the real visits."""
 
 
 def random_visit(rng: random.Random, size: int, *, name: str = "random") -> list[Arrival]:
-    """Return a visit of at most so many steps as the gateway writes it.
-
-    Half of the visits are brief, and nothing is forgotten in them. Steps back are judged in those alone, because the
-    view that a step returns to may be forgotten before the step is judged.
-    """
-    visit, is_brief = _Visit(rng), rng.random() < 0.5
+    """Return a visit of so many steps as the gateway writes it."""
+    visit = _Visit(rng)
     for _ in range(size):
-        if is_brief and visit.length_ms > BRIEF_MS:
-            break
         visit.step()
-    return _arrivals(visit.captured(), name, SETTINGS if is_brief else WITHOUT_STEPS_BACK)
+    return _arrivals(visit.captured(), name)
 
 
 @cache
@@ -48,11 +40,11 @@ def real_visit(name: str) -> list[Arrival]:
     """Return a real visit: its recording, and what posthog-js told besides."""
     session = next(session for session in load_sessions() if session.name == name)
     captured = captured_of(session, starts_at_ms=rrweb.T0)
-    return _arrivals(captured, name, SETTINGS)
+    return _arrivals(captured, name)
 
 
-def _arrivals(captured: list[Captured], name: str, settings: RecordSettings) -> list[Arrival]:
-    taken = take(captured, names=Names(name, None), settings=settings)
+def _arrivals(captured: list[Captured], name: str) -> list[Arrival]:
+    taken = take(captured, names=Names(name, None), settings=SETTINGS)
     assert taken.refused == []
     return taken.arrivals
 
@@ -60,9 +52,7 @@ def _arrivals(captured: list[Captured], name: str, settings: RecordSettings) -> 
 class _Visit:
     """A user on a small shop: clicks that are answered or not, a ticker, a form, errors, pages, tabs.
 
-    What is learned of a whole visit is learned as it comes: that the SDK tells answers, which errors come by
-    themselves, that another window was opened. So a visit tells an answer at its beginning or none, each error has a
-    message of its own, and whoever goes to another window has waited for longer than any answer.
+    Some visits are told by an SDK alone, and some SDKs tell answers.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -73,9 +63,7 @@ class _Visit:
         self._ids = 100
         self._recorded: list[tuple[int, str, Any]] = []
         self._told: list[dict[str, Any]] = []
-        self._tells_answers = rng.random() < 0.5
-        if self._tells_answers:
-            self._tell("network", 0, event_name="fetch")
+        self._is_recorded, self._tells_answers = rng.random() < 0.8, rng.random() < 0.5
         self._enter()
 
     def captured(self) -> list[Captured]:
@@ -92,7 +80,8 @@ class _Visit:
         self._rng.choice(steps)()
 
     def _record(self, *events: Any) -> None:
-        self._recorded += ((event["timestamp"] - rrweb.T0, self._window, event) for event in events)
+        if self._is_recorded:
+            self._recorded += ((event["timestamp"] - rrweb.T0, self._window, event) for event in events)
 
     def _tell(self, kind: str, t: int, **fields: Any) -> None:
         self._told.append({"event_type": kind, "timestamp": rrweb.T0 + t, "page_url": self._url, **fields})
@@ -112,16 +101,17 @@ class _Visit:
     def _click(self) -> None:
         node = self._rng.choice((BUTTON, BUTTON, BOX, LINK, FIELD))
         x, y = self._rng.choice(((10, 20), (20, 20), (35, 20), (300, 400)))
-        for _ in range(self._rng.choice((1, 1, 1, 2, 3, 4))):
+        pauses = self._rng.choice(((150, 400, 999, 1_000, 1_090, 1_200), (900, 1_000)))
+        for _ in range(self._rng.choice((1, 1, 1, 1, 1, 1, 2, 2, 3, 3, 4, 4, 50))):
             press = rrweb.press(self.length_ms, node, x=x, y=y, held=self._rng.choice((60, 90)))
             self._record(*(press if self._rng.random() < 0.9 else press[:2]))
             clicked = press[-1]["timestamp"] - rrweb.T0
-            if self._rng.random() < 0.5:
+            if self._rng.random() < 0.5 or not self._is_recorded:
                 place = {"x_position": x, "y_position": y, "element_tag": "button", "element_id": f"n{node}"}
                 self._tell("click", clicked + self._rng.choice((0, 3, 50, 65)), **place)
             if self._rng.random() < 0.4:
                 self._answer(clicked + self._rng.choice(ANSWERS_MS))
-            self.length_ms += self._rng.choice((150, 400, 999, 1_000, 1_090, 1_200))
+            self.length_ms += self._rng.choice(pauses)
 
     def _answer(self, t: int) -> None:
         match self._rng.randrange(5 if self._tells_answers else 4):
@@ -151,21 +141,21 @@ class _Visit:
         self._tell("form_submit", self.length_ms, metadata={"form": "#pay"})
 
     def _fail(self) -> None:
-        self._ids += 1
-        message = f"no {_name(self._ids)} in the cart"
-        for _ in range(self._rng.choice((1, 1, 2, 3))):
-            if self._rng.random() < 0.7:
+        message = self._rng.choice(MESSAGES)
+        pauses = self._rng.choice(((90, 999, 1_000), (900, 1_000), (2_600,)))
+        logged, told = self._rng.choice(((0.7, 0.5), (1, 0.05), (1, 0), (0, 1)))
+        for _ in range(self._rng.choice((1, 1, 2, 2, 3, 3, 4, 30))):
+            if self._rng.random() < logged:
                 payload = {"level": "error", "payload": [f'"Uncaught TypeError: {message}"'], "trace": ["at a.js:1:1"]}
                 self._record(rrweb.event(6, self.length_ms, {"plugin": "rrweb/console@1", "payload": payload}))
-            if self._rng.random() < 0.5:
+            if self._rng.random() < told:
                 self._tell("error", self.length_ms + self._rng.choice((0, 4)), error_message=f"TypeError: {message}")
-            self.length_ms += self._rng.choice((90, 999, 1_000))
+            self.length_ms += self._rng.choice(pauses)
 
     def _go(self) -> None:
         self._url = self._rng.choice(PAGES)
         if self._rng.random() < 0.3:
             self._window = self._rng.choice(("w0", "w1"))
-            self.length_ms += WAIT_MS
         if self._rng.random() < 0.3:
             self._tell("page_leave", self.length_ms - 5, time_on_page_ms=900)
         self._enter()
@@ -177,8 +167,3 @@ class _Visit:
             self._tell(
                 "web_vital", self.length_ms, event_name="LCP", metadata={"value": self._rng.choice((900, 4_001, 9_000))}
             )
-
-
-def _name(number: int) -> str:
-    """Return letters for a number: numbers in messages do not tell errors apart."""
-    return "".join(chr(ord("a") + int(digit)) for digit in str(number))
