@@ -1,8 +1,14 @@
+from itertools import permutations
+
 import pytest
 
 from schemas.signals import Element, FormSubmit, FormTouch, Leave, PageView, Signal
 from stream_processors.analyze.detectors.detector import FOREVER
-from stream_processors.analyze.detectors.form_abandonment import FormAbandonmentConfig, FormAbandonmentDetector
+from stream_processors.analyze.detectors.form_abandonment import (
+    FormAbandonmentConfig,
+    FormAbandonmentDetector,
+    FormMemory,
+)
 from stream_processors.analyze.detectors.verdict import FindingKind, Severity, Verdict
 
 PAGE = "https://a/join?step=1"
@@ -118,7 +124,48 @@ def test_one_form_in_two_windows_is_two() -> None:
 
 def test_each_view_of_a_page_counts_once() -> None:
     signals: list[Signal] = [touch(1000), leave(2000), touch(3000), leave(4000)]
-    assert [v.t for v in abandoned(*signals, ends=True)] == [2000, 3000]
+    assert [v.t for v in abandoned(*signals, ends=True)] == [1000, 3000]
+
+
+def test_the_order_of_arrival_does_not_matter() -> None:
+    signals: list[Signal] = [
+        touch(1000),
+        touch(2000, "name"),
+        leave(3000),
+        touch(4000),
+        touch(5000, "name"),
+        leave(6000),
+        touch(7000),
+    ]
+    for order in permutations(signals):
+        found = abandoned(*order, ends=True)
+        assert [(v.t, v.evidence["spent_ms"]) for v in found] == [(2000, 1000), (5000, 1000), (7000, 0)]
+
+
+def test_keys_that_are_typed_within_a_second_are_one_touch() -> None:
+    detector = FormAbandonmentDetector()
+    memory, handle = detector.memory(), detector.handlers()[FormTouch]
+    for t in range(1000, 100_000, 50):
+        for field in ("email", "name"):
+            handle(memory, touch(t, field), DUE)
+    ((*_, touches),) = memory.forms
+    assert len(touches) <= 2 * 31 + 3
+    assert touches[:2] == [[1000, "email"], [1000, "name"]]
+    (found,) = detector.on_end(memory)
+    assert (found.t, found.evidence["spent_ms"]) == (99_000, 98_000)
+
+
+def test_pages_that_follow_each_other_soon_all_leave_their_forms() -> None:
+    signals = [s for n in range(6) for s in (touch(1000 + 1500 * n), leave(1800 + 1500 * n), view(1900 + 1500 * n))]
+    assert len(abandoned(*signals)) == 6
+    assert len(abandoned(*reversed(signals))) == 6
+
+
+def test_a_state_that_kept_the_first_and_the_last_touch_is_read() -> None:
+    detector = FormAbandonmentDetector()
+    memory = FormMemory(forms=[["w", "#join", PAGE, 7, 1000, 3000, ["email", "name"]]])
+    (found,) = detector.on_end(memory)
+    assert (found.t, found.evidence) == (3000, {"fields": 2, "field_names": ["email", "name"], "spent_ms": 2000})
 
 
 def test_a_touch_that_comes_after_its_form_was_judged_is_too_late() -> None:
