@@ -58,6 +58,19 @@ def test_a_vital_finds_its_view_whichever_comes_first() -> None:
     assert [v.trigger for v in slow(vital(6000), PageView(t=1000, url="https://a/"))] == ["LCP/1000"]
 
 
+def test_a_vital_that_waits_keeps_its_view_however_many_pages_follow() -> None:
+    views = [PageView(t=1000 + 900 * n, url="https://a/") for n in range(40)]
+    assert [v.trigger for v in slow(*views[:4], vital(1100), vital(3200), *views[4:])] == ["LCP/1000", "LCP/3700"]
+
+
+def test_of_old_views_only_the_last_is_kept() -> None:
+    detector = SlowLoadDetector()
+    memory, handle = detector.memory(), detector.handlers()[PageView]
+    for n in range(100):
+        handle(memory, PageView(t=1000 + 20_000 * n, url="https://a/"), DUE)
+    assert memory.views == [1_941_000, 1_961_000, 1_981_000]
+
+
 def test_without_a_view_the_page_stands_for_it() -> None:
     assert [v.trigger for v in slow(vital(6000), vital(7000))] == ["LCP/page 32d7f728"]
 

@@ -5,6 +5,7 @@ page view is the last one at or before the vital, so a vital waits until the vie
 """
 
 import zlib
+from bisect import bisect_right, insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,8 +21,11 @@ EARLY_VITAL_MS = 500
 VERY_SLOW = 2.0
 """From so many times the threshold on, severity is high."""
 
-MAX_VIEWS = 8
-"""Page views by which a vital finds its own; vitals come within seconds of it, or when it is left."""
+KEEP_MS = 30_000
+"""Event time within which a view or a vital may still come late; of what was before, the last view is needed."""
+
+MAX_VIEWS = 64
+"""Page views by which a vital finds its own, 14 bytes each; SDK and recording tell of each."""
 
 MAX_PENDING = 16
 """Slow vitals that wait; there are five vitals a view."""
@@ -125,7 +129,7 @@ class SlowLoadDetector:
 
 
 def _on_page_view(memory: SlowLoadMemory, view: PageView, _due: int) -> Sequence[Verdict]:
-    memory.views.append(view.t)
-    memory.views.sort()
-    del memory.views[:-MAX_VIEWS]
+    insort(memory.views, view.t)
+    floor = min((memory.views[-1] - KEEP_MS, *(vital[0] for vital in memory.pending[:1])))
+    del memory.views[: max(bisect_right(memory.views, floor + EARLY_VITAL_MS) - 1, len(memory.views) - MAX_VIEWS, 0)]
     return ()
