@@ -1,8 +1,9 @@
 """Where the cursor turns back, if it does so again and again: somebody shakes the mouse.
 
 A *turn* is where a movement along one axis ends and goes back, with at least 30 px on both sides, so a trembling hand
-makes none. Recorders sample the cursor each 50 ms, which shows up to ten turns a second. A cursor turns all day long,
-so turns are held back until four have come within 2 s on one axis; then these are sent, and those that follow.
+makes none. Nor does a cursor that rests for longer than 2 s before it goes back: a turn is told only then, and would
+come too late. Recorders sample the cursor each 50 ms, which shows up to ten turns a second. A cursor turns all day
+long, so turns are held back until four have come within 2 s on one axis; then these are sent, and those that follow.
 
 Not followed: a cursor whose button is down (a slider, a drawing, a selection) or that is over a canvas or a film
 (games, maps, scrubbing), and fingers.
@@ -41,8 +42,8 @@ class Leg:
 
     def move(self, t: int, place: int, x: int, y: int) -> bool:
         """Follow the cursor to a place; return whether it has turned back."""
-        if self.extreme is None:
-            self.extreme, self.at, self.x, self.y = place, t, x, y
+        if self.extreme is None or t - self.at > WITHIN_MS:
+            self.direction, self.extreme, self.at, self.x, self.y = 0, place, t, x, y
             return False
         gone = place - self.extreme
         if not self.direction:

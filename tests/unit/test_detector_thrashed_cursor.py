@@ -1,5 +1,6 @@
 """Shaking the mouse: how often it turns, in what time, and how often it is told."""
 
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -64,6 +65,11 @@ def test_a_shake_along_both_axes_is_one_finding() -> None:
 def test_a_long_shake_is_one_finding_and_one_after_a_pause_another() -> None:
     assert len(judged(*shake(40))) == 1
     assert [v.t for v in judged(*shake(10), *shake(10, begin=3_801))] == [1_000, 3_801]
+
+
+def test_a_shake_in_another_window_is_another() -> None:
+    here, there = shake(10), [replace(turn, window="v") for turn in shake(10, begin=1_500)]
+    assert len(judged(*here, *there)) == 2
 
 
 def test_other_windows_turns_do_not_count() -> None:

@@ -27,8 +27,8 @@ MAX_TURNS = 200
 MAX_URL = 500
 """A turn carries its page's address; of a longer one this is enough to find the page."""
 
-_T, _DUE = 0, 6
-"""Where a row holds its time and its due time."""
+_T, _WINDOW, _DUE = 0, 2, 6
+"""Where a row holds its time, its window and its due time."""
 
 Row = list[Any]
 """t, axis, window, x, y, page_url, due."""
@@ -45,10 +45,10 @@ class ThrashedCursorConfig:
 
 @dataclass(slots=True)
 class ThrashedCursorMemory:
-    """Turns that wait, in order of time, and the span of the latest shake that was reported."""
+    """Turns that wait, in order of time, and the span and window of the latest shake that was reported."""
 
     turns: list[Row] = field(default_factory=list)
-    reported: list[int] = field(default_factory=list)
+    reported: list[Any] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class ThrashedCursorDetector:
                 waiting += shake
             elif self._is_thrash(shake) and not _is_known(shake, memory.reported):
                 found.append(_verdict(shake))
-                memory.reported = [shake[0][_T], shake[-1][_T]]
+                memory.reported = [shake[0][_T], shake[-1][_T], shake[0][_WINDOW]]
         memory.turns = waiting
         return found
 
@@ -108,17 +108,19 @@ def _shakes(turns: Sequence[Row]) -> Iterator[list[Row]]:
     open_shakes: dict[str, list[Row]] = {}
     over: list[list[Row]] = []
     for turn in turns:
-        shake = open_shakes.get(turn[2])
+        shake = open_shakes.get(turn[_WINDOW])
         if shake is None or turn[_T] - shake[-1][_T] > PAUSE_MS:
-            shake = open_shakes[turn[2]] = []
+            shake = open_shakes[turn[_WINDOW]] = []
             over.append(shake)
         shake.append(turn)
     yield from over
 
 
-def _is_known(shake: Sequence[Row], reported: Sequence[int]) -> bool:
+def _is_known(shake: Sequence[Row], reported: Sequence[Any]) -> bool:
     """Tell whether a shake goes on with the one that was reported: part of it came late."""
-    return bool(reported) and shake[0][_T] - reported[1] <= PAUSE_MS and reported[0] - shake[-1][_T] <= PAUSE_MS
+    if reported[2:] != [shake[0][_WINDOW]]:
+        return False
+    return bool(shake[0][_T] - reported[1] <= PAUSE_MS and reported[0] - shake[-1][_T] <= PAUSE_MS)
 
 
 def _verdict(shake: Sequence[Row]) -> Verdict:
