@@ -18,7 +18,7 @@ from tests import digest_page as rrweb
 
 PAUSES_MS = (10, 50, 90, 250, 400, 700, 1_000, 1_500, 2_500, 2_600, 5_000)
 ANSWERS_MS = (5, 120, 400, 699, 2_499, 2_600)
-BUTTON, BOX, COUNT, FORM, FIELD, LINK, LIST = 10, 11, 13, 20, 21, 30, 40
+BUTTON, BOX, COUNT, FORM, FIELD, SEND, LINK, LIST = 10, 11, 13, 20, 21, 22, 30, 40
 PAGES = ("https://shop.example/cart", "https://shop.example/pay?step=1", "https://shop.example/help")
 MESSAGES = ("no price in the cart", "cannot reach the stock", "x is not a function")
 SETTINGS: RecordSettings = {"version": 1}
@@ -76,7 +76,8 @@ class _Visit:
     def step(self) -> None:
         """Let something happen."""
         self.length_ms += self._rng.choice(PAUSES_MS)
-        steps = [*(self._click,) * 6, *(self._tick,) * 2, self._type, self._submit, self._fail, self._go, self._look]
+        often = [*(self._click,) * 6, *(self._tick,) * 2]
+        steps = [*often, self._type, self._submit, self._fail, self._go, self._look, self._shake]
         self._rng.choice(steps)()
 
     def _record(self, *events: Any) -> None:
@@ -90,7 +91,7 @@ class _Visit:
         body = (
             rrweb.el(BUTTON, "button", rrweb.text(BUTTON + 90, "Buy"), id="buy"),
             rrweb.el(BOX, "div", rrweb.el(12, "span", rrweb.text(COUNT, "0"))),
-            rrweb.el(FORM, "form", rrweb.el(FIELD, "input", name="mail"), id="pay"),
+            rrweb.el(FORM, "form", rrweb.el(FIELD, "input", name="mail"), rrweb.el(SEND, "button"), id="pay"),
             rrweb.el(LINK, "a", rrweb.text(LINK + 1, "Help"), href="#"),
             rrweb.el(LIST, "ul"),
         )
@@ -132,13 +133,26 @@ class _Visit:
     def _tick(self) -> None:
         self._record(rrweb.mutation(self.length_ms, texts=[(COUNT, str(self._rng.randrange(9)))]))
 
+    def _shake(self) -> None:
+        for turn in range(self._rng.choice((6, 12, 13, 40))):
+            spot = {"x": 100 + 60 * (turn % 2), "y": 40, "id": BOX, "timeOffset": 0}
+            self._record(rrweb.incremental(self.length_ms, 1, positions=[spot]))
+            self.length_ms += self._rng.choice((90, 200, 250))
+
     def _type(self) -> None:
+        typed = "*" * self._rng.randint(1, 3)
         self._record(
-            rrweb.incremental(self.length_ms, 5, id=FIELD, text="*" * self._rng.randint(1, 3), isChecked=False)
+            rrweb.pointer(5, self.length_ms, FIELD),
+            rrweb.incremental(self.length_ms + 90, 5, id=FIELD, text=typed, isChecked=False),
         )
+        if self._rng.random() < 0.5:
+            self._tell("input", self.length_ms + 94, metadata={"form": "pay", "field": "mail"})
 
     def _submit(self) -> None:
-        self._tell("form_submit", self.length_ms, metadata={"form": "#pay"})
+        if self._rng.random() < 0.5:
+            self._record(*rrweb.press(self.length_ms, SEND))
+        else:
+            self._tell("form_submit", self.length_ms, metadata={"form": "#pay"})
 
     def _fail(self) -> None:
         message = self._rng.choice(MESSAGES)
@@ -153,12 +167,16 @@ class _Visit:
             self.length_ms += self._rng.choice(pauses)
 
     def _go(self) -> None:
-        self._url = self._rng.choice(PAGES)
+        before, self._url = self._url, self._rng.choice(PAGES)
         if self._rng.random() < 0.3:
             self._window = self._rng.choice(("w0", "w1"))
         if self._rng.random() < 0.3:
             self._tell("page_leave", self.length_ms - 5, time_on_page_ms=900)
         self._enter()
+        if self._rng.random() < 0.5:
+            self.length_ms += self._rng.choice((900, 1_999, 2_000, 2_001))
+            self._url = before
+            self._enter()
 
     def _look(self) -> None:
         if self._rng.random() < 0.5:
