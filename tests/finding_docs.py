@@ -17,6 +17,7 @@ from stream_processors.analyze.config import DetectorConfig
 from stream_processors.analyze.score import SCALE, WEIGHTS, frustration_score
 from tests.browser_score import Score, score
 from tests.browser_sessions import found_in, truths
+from tests.replay_faults import IN_ANALYZE, IN_DIGEST
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "deploy" / "docs"
@@ -202,6 +203,11 @@ def left(sdk: str) -> str:
     return table(["finding", "", "session, click and what the user saw"], rows)
 
 
+def faults(_: str) -> str:
+    """Return the faults that the replay oracle finds."""
+    return table(["fault"], [[(fault.__doc__ or "").rstrip(".")] for fault in (*IN_ANALYZE, *IN_DIGEST)])
+
+
 _TABLES: Mapping[str, Callable[[str], str]] = {
     "numbers": numbers,
     "weights": weights,
@@ -210,6 +216,7 @@ _TABLES: Mapping[str, Callable[[str], str]] = {
     "ours": ours,
     "peers": peers,
     "left": left,
+    "faults": faults,
 }
 
 if __name__ == "__main__":

@@ -156,9 +156,9 @@ class _Visit:
 
     def _fail(self) -> None:
         message = self._rng.choice(MESSAGES)
-        pauses = self._rng.choice(((90, 999, 1_000), (900, 1_000), (2_600,)))
+        most, pauses = self._rng.choice(((4, (90, 999, 1_000)), (30, (900, 1_000)), (12, (2_600,))))
         logged, told = self._rng.choice(((0.7, 0.5), (1, 0.05), (1, 0), (0, 1)))
-        for _ in range(self._rng.choice((1, 1, 2, 2, 3, 3, 4, 30))):
+        for _ in range(self._rng.choice((1, 1, 2, 2, 3, 3, 4, most))):
             if self._rng.random() < logged:
                 payload = {"level": "error", "payload": [f'"Uncaught TypeError: {message}"'], "trace": ["at a.js:1:1"]}
                 self._record(rrweb.event(6, self.length_ms, {"plugin": "rrweb/console@1", "payload": payload}))
