@@ -142,13 +142,19 @@ def build_loop(
     )
 
 
-def run(names: Sequence[str], environment: Environment, *, stopping: threading.Event) -> int:
+def run(
+    names: Sequence[str],
+    environment: Environment,
+    *,
+    stopping: threading.Event,
+    on_step: Callable[[Step], None] = lambda _step: None,
+) -> int:
     """Run sinks until `stopping` is set or one of them fails; return the process's exit code."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     metrics = declare_metrics(registry)
-    loops = _start(names, environment, metrics, stopping)
+    loops = _start(names, environment, metrics, stopping, on_step)
     keeper = PartitionKeeper(
         lambda: connect(environment.database, application_name=connection_name("partitions")),
         metrics=metrics,
@@ -179,7 +185,11 @@ def run(names: Sequence[str], environment: Environment, *, stopping: threading.E
 
 
 def _start(
-    names: Sequence[str], environment: Environment, metrics: SinkMetrics, stopping: threading.Event
+    names: Sequence[str],
+    environment: Environment,
+    metrics: SinkMetrics,
+    stopping: threading.Event,
+    on_step: Callable[[Step], None],
 ) -> dict[str, SinkLoop[Any]]:
     """Verify what the sinks need and wire them.
 
@@ -190,7 +200,9 @@ def _start(
     with connect(environment.database, application_name=connection_name("start")) as connection:
         _require_schema(connection)
     try:
-        return {name: build_loop(name, environment, metrics=metrics, stopping=stopping) for name in names}
+        return {
+            name: build_loop(name, environment, metrics=metrics, stopping=stopping, on_step=on_step) for name in names
+        }
     except TopicMissing as error:
         raise CannotStart(str(error)) from error
 

@@ -10,6 +10,9 @@ writes them, while the reader goes on; a batch is written in this order, each st
 2. new facts, and the deletions of facts that the batch before superseded,
 3. the partition records.
 
+A process may end between any two of these steps, or freeze there and go on when another one owns its partitions; tests
+let it (`Step`).
+
 A batch is cut when nothing more is delivered, so an idle stage answers at once; else after `FILL_S`, because each batch
 encodes each session that it changed; and when `Bounds` are reached. Whatever fails ends the process (`failstop`); the
 next owner folds the same records to the same result.
@@ -18,8 +21,9 @@ next owner folds the same records to the same result.
 import asyncio
 import time
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 import structlog
@@ -49,6 +53,15 @@ _HALTING = (NewerStateFormat, NewerFactFormat, DamagedFact, UnencodableState)
 """What a restart would only meet again."""
 
 log = structlog.get_logger()
+
+
+class Step(Enum):
+    """The moments within a batch at which `on_step` is called: where tests stop or kill a process."""
+
+    CUT = 0
+    EFFECTS_SENT = 1
+    FACTS_SENT = 2
+    RECORDS_SENT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +102,7 @@ class Stage:
         dispatch: Dispatch,
         bounds: Bounds,
         metrics: StageMetrics,
+        on_step: Callable[[Step], None] = lambda _step: None,
     ) -> None:
         self._logic = logic
         self._app = app
@@ -97,6 +111,7 @@ class Stage:
         self._dispatch = dispatch
         self._bounds = bounds
         self._metrics = metrics
+        self._on_step = on_step
         self._source = dispatch.kind.source.full_name(dispatch.prefix)
         self.partitions: dict[int, Partition] = {}
         self._is_reading = False
@@ -271,12 +286,16 @@ class Stage:
         self._letters = count_parked(self._letters, batches)
         if reason := self._limit.exceeded(self._letters):
             fail_stop("too_many_dead_letters", code=HALT, reason=reason)
+        self._on_step(Step.CUT)
         # 1.
         await self._flights.send(self._dispatch.effects(batches))
+        self._on_step(Step.EFFECTS_SENT)
         # 2.
         await self._flights.send(self._dispatch.facts(batches))
+        self._on_step(Step.FACTS_SENT)
         # 3.
         await self._flights.send(self._dispatch.records(batches), self._store.note_written)
+        self._on_step(Step.RECORDS_SENT)
         for number, batch in batches.items():
             self.partitions[number].written = batch.offset
             self._count(batch)

@@ -5,7 +5,7 @@ import gc
 import importlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from stream_processors.logic import SessionLogic
 from stream_processors.metrics import declare_metrics
 from stream_processors.pulse import Pulse
 from stream_processors.settings import StageSettings
-from stream_processors.stage import Bounds, Stage
+from stream_processors.stage import Bounds, Stage, Step
 from stream_processors.watchdog import watch
 
 
@@ -76,7 +76,13 @@ def build_logic(name: str, environ: Mapping[str, str]) -> SessionLogic[Any]:
     return logic
 
 
-def run(kind: StageKind, environment: Environment, logic: SessionLogic[Any]) -> None:
+def run(
+    kind: StageKind,
+    environment: Environment,
+    logic: SessionLogic[Any],
+    *,
+    on_step: Callable[[Step], None] = lambda _step: None,
+) -> None:
     """Run a worker until a signal comes; does not return.
 
     Raises:
@@ -97,7 +103,7 @@ def run(kind: StageKind, environment: Environment, logic: SessionLogic[Any]) -> 
     _verify_topics(producer, kind, environment)
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
-    app = _assemble(kind, environment, logic, producer)
+    app = _assemble(kind, environment, logic, producer, on_step)
     # what lives from here on is small and short: the start's objects need no second look
     gc.collect()
     gc.freeze()
@@ -107,7 +113,13 @@ def run(kind: StageKind, environment: Environment, logic: SessionLogic[Any]) -> 
     worker.execute_from_commandline()
 
 
-def _assemble(kind: StageKind, environment: Environment, logic: SessionLogic[Any], producer: Producer) -> StageApp:
+def _assemble(
+    kind: StageKind,
+    environment: Environment,
+    logic: SessionLogic[Any],
+    producer: Producer,
+    on_step: Callable[[Step], None],
+) -> StageApp:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -124,6 +136,7 @@ def _assemble(kind: StageKind, environment: Environment, logic: SessionLogic[Any
         dispatch=Dispatch(kind, prefix),
         bounds=_bounds(kind, settings, environment.log.partitions),
         metrics=metrics,
+        on_step=on_step,
     )
     pulse = Pulse(stage, app=app, source=kind.source.full_name(prefix), flights=flights, metrics=metrics)
     connect(app, stage, source=source, beat=lambda: pulse.beat(settings.tick_ms / 1000))

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,13 +41,27 @@ class System(NamedTuple):
     """The ready file, which `traceflow up` keeps true: it has the processes and their pids."""
     log: Path
     """What all processes say."""
+    pid: int
+    """Of `traceflow up`, the parent of all processes."""
+
+
+UP = (sys.executable, "-c", "from deploy.command import main; main()", "up")
 
 
 @contextmanager
-def own_system(environ: Mapping[str, str], *, report: Callable[[str], None], workers: str = "") -> Iterator[System]:
+def own_system(
+    environ: Mapping[str, str],
+    *,
+    report: Callable[[str], None],
+    workers: str = "",
+    partitions: int = PARTITIONS,
+    settings: Mapping[str, str] | None = None,
+    command: Sequence[str] = UP,
+) -> Iterator[System]:
     """Run everything for the time of a block; `report` gets the lines that tell how the start proceeds.
 
-    `workers` is as for `traceflow up --workers`.
+    `workers` is as for `traceflow up --workers`; `settings` are further variables of the services; `command` is what
+    starts it.
 
     Raises:
         RuntimeFailure: it cannot be started; the message holds the last lines of its log.
@@ -57,7 +71,10 @@ def own_system(environ: Mapping[str, str], *, report: Callable[[str], None], wor
         try:
             # as root the database runs as another user, who has to pass
             folder.chmod(0o711)
-            with _running(folder, demo_environment(environ), report, workers) as system:
+            options = ["--partitions", str(partitions), *(["--workers", workers] if workers else [])]
+            with _running(
+                folder, demo_environment(environ) | dict(settings or {}), report, [*command, *options]
+            ) as system:
                 yield system
         finally:
             _remove(folder)
@@ -87,17 +104,13 @@ def demo_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def _running(folder: Path, environ: Mapping[str, str], report: Callable[[str], None], workers: str) -> Iterator[System]:
+def _running(
+    folder: Path, environ: Mapping[str, str], report: Callable[[str], None], command: Sequence[str]
+) -> Iterator[System]:
     ready, log = folder / "ready.json", folder / "up.log"
-    options = ["--data", str(folder / "data"), "--gateway-port", "0", "--partitions", str(PARTITIONS)]
-    if workers:
-        options += ["--workers", workers]
     program = Program(
         name="traceflow up",
-        argv=(
-            *(sys.executable, "-c", "from deploy.command import main; main()"),
-            *("up", *options, "--ready-file", str(ready)),
-        ),
+        argv=(*command, "--data", str(folder / "data"), "--gateway-port", "0", "--ready-file", str(ready)),
         environ=environ,
         # if we are killed it still ends its children in order
         orphan_signal=signal.SIGTERM,
@@ -106,7 +119,7 @@ def _running(folder: Path, environ: Mapping[str, str], report: Callable[[str], N
     with log.open("wb") as output:
         process = program.start(output)
     try:
-        yield System(_wait_until_ready(process, ready, log, report), ready, log)
+        yield System(_wait_until_ready(process, ready, log, report), ready, log, process.pid)
     finally:
         program.stop(process)
 

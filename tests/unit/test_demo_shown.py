@@ -155,7 +155,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     @contextmanager
     def own_system(*_: object, **__: object) -> Iterator[system.System]:
-        yield system.System(TARGET, Path("ready"), Path("log"))
+        yield system.System(TARGET, Path("ready"), Path("log"), 1)
         events.append("stopped")
 
     monkeypatch.setattr(system, "own_system", own_system)

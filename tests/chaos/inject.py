@@ -1,0 +1,223 @@
+"""Let each fault of a schedule strike, and end it when its time is over.
+
+`begin` lets a fault strike and returns how it ends. Both return at once: what takes its time, like the restart of a
+server, is waited for by whoever needs it.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import psycopg
+from psycopg import sql
+
+from adapters.postgres import Connection, read_queries
+from tests.chaos.faults import Fault, Strike
+from tests.chaos.lab import Lab, Server, state_of
+
+End = Callable[[], str]
+"""Ends a fault, and says in a few words what it did; raises `Missed` if that is nothing, `NotYet` to be asked again."""
+
+HELD_WRITING_S = 12.0
+"""How long a worker is held in the middle of a write: longer than its session, so that another takes over."""
+WRITING_PATIENCE_S = 40.0
+"""How long a worker that joins may take to come to a write: the group may be without its broker meanwhile."""
+_EXIT_RESTART = 75
+
+
+class Missed(Exception):
+    """The fault found no victim, or struck without effect: it does not count."""
+
+
+class NotYet(Exception):
+    """The fault has not had its effect yet."""
+
+
+class Injector:
+    """Knows for each fault how it strikes."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._queries = read_queries("tests.chaos", "faults.sql")
+        self._ways: dict[Fault, Callable[[Strike], End]] = {
+            Fault.KILLED: self._kill,
+            Fault.FROZEN: self._freeze,
+            Fault.OUTLIVED: self._freeze,
+            Fault.FROZEN_WRITING: lambda strike: self._stop_writing(strike, "--freeze"),
+            Fault.KILLED_WRITING: lambda strike: self._stop_writing(strike, "--kill"),
+            Fault.JOINS: lambda strike: self._join(strike),
+            Fault.SECOND_OWNER: lambda strike: self._join(strike, "--second-owner"),
+            Fault.RECORD_FAILS: lambda strike: self._join(strike, "--lossy"),
+            Fault.CLOCK_JUMPS: lambda strike: self._join(strike, "--clock"),
+            Fault.BROKER_KILLED: lambda _: self._take_away(lab.broker, signal.SIGKILL),
+            Fault.BROKER_AWAY: lambda _: self._take_away(lab.broker, signal.SIGTERM),
+            Fault.BROKER_HANGS: self._hang_broker,
+            # Postgres: SIGQUIT is an immediate shutdown, SIGINT a fast one
+            Fault.DATABASE_CRASHES: lambda _: self._take_away(lab.database, signal.SIGQUIT),
+            Fault.DATABASE_AWAY: lambda _: self._take_away(lab.database, signal.SIGINT),
+            Fault.CONNECTIONS_ENDED: self._end_connections,
+            Fault.PARTITION_LOCKED: lambda _: self._lock("latest_partition", "lock_partition"),
+            Fault.OFFSETS_LOCKED: lambda _: self._lock("lock_offsets"),
+            Fault.READ_ONLY: self._refuse_writes,
+            Fault.DISK_FULL: self._fill_disk,
+        }
+
+    def begin(self, strike: Strike) -> End:
+        """Let a fault strike.
+
+        Raises:
+            Missed: it cannot now.
+        """
+        try:
+            return self._ways[strike.fault](strike)
+        except psycopg.Error as error:
+            raise Missed(" ".join(str(error).split())) from error
+
+    # --- processes
+
+    def _kill(self, strike: Strike) -> End:
+        pid = self._victim(strike)
+        os.kill(pid, signal.SIGKILL)
+        return lambda: f"pid {pid}"
+
+    def _freeze(self, strike: Strike) -> End:
+        pid = self._victim(strike)
+        os.kill(pid, signal.SIGSTOP)
+
+        def thaw() -> str:
+            if state_of(pid) != "T" or self._lab.pid(strike.victim) != pid:
+                return f"pid {pid}, ended meanwhile"
+            os.kill(pid, signal.SIGCONT)
+            return f"pid {pid}"
+
+        return thaw
+
+    def _victim(self, strike: Strike) -> int:
+        pid = self._lab.pid(strike.victim)
+        if pid is None or state_of(pid) == "T":
+            raise Missed(f"{strike.victim} does not run now")
+        return pid
+
+    # --- workers of our own
+
+    def _join(self, strike: Strike, *arguments: str) -> End:
+        process = self._lab.start_beside(strike.role, arguments)
+
+        def leave() -> str:
+            if process.poll() is None:
+                process.terminate()
+                return "left"
+            if process.returncode not in (0, _EXIT_RESTART):
+                raise UnexpectedEnd(f"{strike.role} {' '.join(arguments)} ended with {process.returncode}")
+            return f"ended with {process.returncode}"
+
+        return leave
+
+    def _stop_writing(self, strike: Strike, how: str) -> End:
+        process = self._lab.start_beside(strike.role, (how, strike.victim))
+        ends_at = time.monotonic() + WRITING_PATIENCE_S
+        held_until: list[float] = []
+
+        def end() -> str:
+            now = time.monotonic()
+            if process.poll() == -signal.SIGKILL:
+                return f"at {strike.victim}"
+            if state_of(process.pid) != "T":
+                if now < ends_at and process.poll() is None:
+                    raise NotYet
+                process.terminate()
+                raise Missed(f"{strike.victim} did not come")
+            held_until.append(now + HELD_WRITING_S)
+            if now < held_until[0]:
+                raise NotYet
+            # it goes on with its write, and stops when that is done or refused
+            process.terminate()
+            process.send_signal(signal.SIGCONT)
+            return f"at {strike.victim}"
+
+        return end
+
+    # --- the broker
+
+    def _take_away(self, server: Server, number: signal.Signals) -> End:
+        server.send(number)
+
+        def bring_back() -> str:
+            server.end(number)
+            server.start()
+            return "started again"
+
+        return bring_back
+
+    def _hang_broker(self, _strike: Strike) -> End:
+        self._lab.broker.send(signal.SIGSTOP)
+
+        def thaw() -> str:
+            self._lab.broker.send(signal.SIGCONT)
+            return "goes on"
+
+        return thaw
+
+    # --- the database
+
+    def _end_connections(self, _strike: Strike) -> End:
+        with self._lab.connect() as connection:
+            ended = connection.execute(self._queries["end_connections"]).rowcount
+        return lambda: f"{ended} connections"
+
+    def _lock(self, *names: str) -> End:
+        connection = self._lab.connect()
+        try:
+            connection.execute("BEGIN")
+            said = self._locked(connection, *names)
+        except BaseException:
+            connection.close()
+            raise
+
+        def release() -> str:
+            connection.close()
+            return said
+
+        return release
+
+    def _locked(self, connection: Connection, first: str, then: str | None = None) -> str:
+        row = connection.execute(self._queries[first]).fetchone()
+        if row is None:
+            raise Missed("there is nothing to lock yet")
+        if then is not None:
+            connection.execute(sql.SQL(self._queries[then].decode()).format(sql.Identifier(*row)))
+        return " ".join(map(str, row))
+
+    def _refuse_writes(self, _strike: Strike) -> End:
+        self._set_read_only("on")
+
+        def allow() -> str:
+            self._set_read_only("off")
+            return "writes again"
+
+        return allow
+
+    def _set_read_only(self, value: str) -> None:
+        with self._lab.connect() as connection:
+            connection.execute(
+                sql.SQL("ALTER SYSTEM SET default_transaction_read_only = {}").format(sql.Literal(value))
+            )
+            connection.execute("SELECT pg_reload_conf()")
+
+    def _fill_disk(self, strike: Strike) -> End:
+        table = sql.Identifier("public", strike.victim)
+        with self._lab.connect() as connection:
+            connection.execute(self._queries["make_disk_full"])
+            connection.execute(sql.SQL(self._queries["fill_disk"].decode()).format(table))
+
+        def free() -> str:
+            with self._lab.connect() as connection:
+                connection.execute(sql.SQL(self._queries["free_disk"].decode()).format(table))
+            return strike.victim
+
+        return free
+
+
+class UnexpectedEnd(Exception):
+    """A worker ended otherwise than workers may: not asked, and not for a restart."""

@@ -1,0 +1,235 @@
+"""What a chaos run lives on: a broker and a database that can be taken away, and `traceflow up` between them."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import orjson
+import psycopg
+
+from adapters.postgres import Connection
+from deploy.demo.system import UP, System, demo_environment, own_system
+from deploy.runtime import archive, jars, java, kafka, postgres
+from deploy.runtime.ports import free_port
+from deploy.runtime.program import Program
+from schemas.connections import KafkaSettings
+from tests.chaos.planted import FAULTS
+
+START_DEADLINE_S = 120.0
+GROUP_SESSION_S = 6
+"""The least that Kafka allows: what is frozen for longer loses its partitions soon."""
+RESIDUE_MS = 120_000
+"""A day in earnest: within a run closed sessions are forgotten, too."""
+
+
+class Server:
+    """A server that is ours to take away and to bring back."""
+
+    def __init__(self, program: Program, output: Path) -> None:
+        self._program = program
+        self._output = output
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, if it does not run; the main thread has to, since the process dies with the thread."""
+        if self._process is None or self._process.poll() is not None:
+            with self._output.open("ab") as stream:
+                self._process = self._program.start(stream)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, if it runs."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def end(self, number: signal.Signals, *, patience_s: float = 20.0) -> None:
+        """End it by a signal, at the latest after the patience."""
+        self.send(number)
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(patience_s)
+            self._program.stop(self._process)
+
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether it runs."""
+        return self._process is not None and self._process.poll() is None
+
+
+class Lab:
+    """The servers, the system, and workers beside those of the system."""
+
+    def __init__(
+        self,
+        broker: Server,
+        database: Server,
+        system: System,
+        environ: Mapping[str, str],
+        directory: Path,
+        *,
+        plant: str | None,
+    ) -> None:
+        self.broker = broker
+        self.database = database
+        self.system = system
+        self.environ = environ
+        self._directory = directory
+        self._plant = plant
+        self._beside: list[tuple[Program, subprocess.Popen[bytes]]] = []
+
+    @property
+    def database_url(self) -> str:
+        """Return the superuser's URL."""
+        return self.system.target.database_url
+
+    @property
+    def kafka(self) -> KafkaSettings:
+        """Return how to reach the broker."""
+        return KafkaSettings(bootstrap=self.system.target.kafka_bootstrap)
+
+    def connect(self) -> Connection:
+        """Open a connection that may write whatever the server's default is."""
+        return psycopg.connect(
+            self.database_url,
+            autocommit=True,
+            connect_timeout=5,
+            application_name="chaos",
+            options="-c default_transaction_read_only=off -c lock_timeout=5s",
+        )
+
+    def pid(self, name: str) -> int | None:
+        """Return the pid of a process of `traceflow up`; None if it has ended and its successor is not there yet."""
+        with suppress(OSError, orjson.JSONDecodeError):
+            for process in orjson.loads(self.system.ready.read_bytes())["processes"]:
+                if process["name"] == name and _parent(process["pid"]) == self.system.pid:
+                    return int(process["pid"])
+        return None
+
+    def is_up(self) -> bool:
+        """Tell whether `traceflow up` still runs: it ends when a service asks for a person."""
+        return self.system.ready.exists()
+
+    def start_beside(self, role: str, arguments: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
+        """Start a worker that nobody restarts; the main thread has to."""
+        planted = ("--plant", self._plant) if self._plant and FAULTS[self._plant][0] == role else ()
+        program = Program(
+            name=f"{role} beside",
+            argv=(sys.executable, "-m", "tests.chaos.worker", role, *arguments, *planted),
+            environ=self.environ,
+            stop_deadline_s=20.0,
+        )
+        with (self._directory / "beside.log").open("ab") as output:
+            process = program.start(output)
+        self._beside.append((program, process))
+        return process
+
+    def end_beside(self) -> None:
+        """End what still runs beside the system."""
+        for program, process in self._beside:
+            process.send_signal(signal.SIGCONT)
+            program.stop(process)
+        self._beside.clear()
+
+    def tail(self, lines: int = 300) -> str:
+        """Return the end of what all processes said."""
+        found = []
+        for file in (self.system.log, self._directory / "beside.log"):
+            if file.exists():
+                found += [f"== {file.name}", *file.read_text(errors="replace").splitlines()[-lines:]]
+        return "\n".join(found)
+
+
+def state_of(pid: int) -> str:
+    """Return a process's state as the kernel names it: T is stopped; empty if there is none."""
+    fields = _stat(pid)
+    return fields[0] if fields else ""
+
+
+def _parent(pid: int) -> int | None:
+    fields = _stat(pid)
+    return int(fields[1]) if fields else None
+
+
+def _stat(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+@contextmanager
+def open_lab(
+    *, workers: Mapping[str, int], partitions: int, report: Callable[[str], None], plant: str | None = None
+) -> Iterator[Lab]:
+    """Run everything for the time of a block; `plant` names a fault that the system has from the start."""
+    with tempfile.TemporaryDirectory(prefix="traceflow-chaos-", ignore_cleanup_errors=True) as name:
+        directory = Path(name)
+        # as root the database runs as another user, who has to pass
+        directory.chmod(0o711)
+        with _broker(directory) as (broker, bootstrap), _database(directory) as (database, url):
+            settings = {
+                "TRACEFLOW_KAFKA_BOOTSTRAP": bootstrap,
+                "TRACEFLOW_DATABASE_URL": url,
+                "TRACEFLOW_STAGE_GROUP_SESSION_S": str(GROUP_SESSION_S),
+                "TRACEFLOW_STAGE_RESIDUE_MS": str(RESIDUE_MS),
+            }
+            command = (sys.executable, "-m", "tests.chaos.up", plant, "up") if plant else UP
+            asked = ",".join(f"{role}={count}" for role, count in workers.items())
+            with own_system(
+                os.environ, report=report, workers=asked, partitions=partitions, settings=settings, command=command
+            ) as system:
+                environ = demo_environment(os.environ) | settings | {"TRACEFLOW_PARTITIONS": str(partitions)}
+                lab = Lab(broker, database, system, environ, directory, plant=plant)
+                try:
+                    yield lab
+                finally:
+                    lab.end_beside()
+
+
+@contextmanager
+def _broker(directory: Path) -> Iterator[tuple[Server, str]]:
+    runtime, classpath = java.find_java(os.environ), tuple(jars.classpath(os.environ, report=print))
+    port = free_port()
+    described = kafka.KafkaServer(
+        directory=directory / "kafka",
+        port=port,
+        controller_port=free_port(taken=frozenset({port})),
+        java=runtime,
+        jars=classpath,
+        flags=archive.flags_to_use(runtime, classpath, os.environ),
+    )
+    described.prepare()
+    with _running(Server(described.program(os.environ), directory / "kafka.log"), signal.SIGKILL) as server:
+        kafka.wait_until_ready(described.bootstrap, deadline_s=START_DEADLINE_S, alive=lambda: server.is_alive)
+        yield server, described.bootstrap
+
+
+@contextmanager
+def _database(directory: Path) -> Iterator[tuple[Server, str]]:
+    account = postgres.server_account()
+    described = postgres.PostgresServer(
+        directory=postgres.database_place(directory, account),
+        port=free_port(),
+        password_file=directory / "postgres.password",
+        binaries=postgres.usable_binaries(postgres.find_binaries(os.environ), account),
+        account=account,
+        settings=tuple(postgres.VOLATILE.items()),
+    )
+    described.prepare()
+    with _running(Server(described.program(os.environ), directory / "postgres.log"), signal.SIGINT) as server:
+        postgres.ensure_database(described.url, deadline_s=START_DEADLINE_S, alive=lambda: server.is_alive)
+        yield server, described.url
+
+
+@contextmanager
+def _running(server: Server, end_by: signal.Signals) -> Iterator[Server]:
+    server.start()
+    try:
+        yield server
+    finally:
+        server.send(signal.SIGCONT)
+        server.end(end_by)

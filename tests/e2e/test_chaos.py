@@ -1,0 +1,42 @@
+"""Whatever dies, freezes or goes away under load, what Postgres holds is what clients were told and the log says.
+
+The two-minute form of `make chaos`. That it would see what it looks for is shown by faults that are planted in a
+service: set TRACEFLOW_CHAOS_PLANTED=1 to let a run find each of them, two minutes each.
+"""
+
+import os
+
+import pytest
+
+from tests.chaos.planted import FAULTS
+from tests.chaos.run import Outcome, planted_plan, run, short_plan
+
+SEED = 5
+
+
+def check(outcome: Outcome) -> list[str]:
+    """Return what was found; pytest shows the rest of a test that failed."""
+    for strike, did in outcome.faults.struck:
+        print(strike, did)
+    print(outcome.said)
+    return outcome.verdict.lines
+
+
+@pytest.mark.timeout(600)
+def test_nothing_is_lost_doubled_or_changed_whatever_fails() -> None:
+    outcome = run(short_plan(SEED), report=print)
+    assert check(outcome) == []
+    assert len(outcome.faults.struck) >= 10
+    assert sum(account.stored for account in outcome.verdict.accounts) > 5_000
+    assert outcome.verdict.compared["session_recording_chunks"] > 50
+
+
+@pytest.mark.skipif(
+    not os.environ.get("TRACEFLOW_CHAOS_PLANTED"), reason="takes ten minutes: TRACEFLOW_CHAOS_PLANTED=1"
+)
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("plant", list(FAULTS))
+def test_a_planted_fault_is_found_where_it_is(plant: str) -> None:
+    role, _ = FAULTS[plant]
+    lines = check(run(planted_plan(SEED, plant), report=print))
+    assert any(line.startswith(role) for line in lines)
