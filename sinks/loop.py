@@ -293,8 +293,12 @@ class SinkLoop(Generic[P]):
             return
         if claiming.generation != self._generation:
             return
-        for part, claim in claims.items():
-            refuse_gap(self._sink.name, self._topic, part, stored=claim.next_offset, log_ends=claiming.logs[part])
+        try:
+            self._refuse_gaps(claims, claiming.logs)
+        except KafkaException as error:
+            log.warning("log_ends_unknown", sink=self._sink.name, error=str(error))
+            self._claim_after_s = self._clock() + KAFKA_PAUSE_S
+            return
         self._epochs = {part: claim.epoch for part, claim in claims.items()}
         starts = {part: claim.next_offset for part, claim in claims.items()}
         self._committed = dict(starts)
@@ -302,6 +306,22 @@ class SinkLoop(Generic[P]):
         self._consumer.assign(positions(self._topic, starts))
         self._metrics.owned_partitions.labels(self._sink.name).set(len(starts))
         log.info("partitions_claimed", sink=self._sink.name, offsets=starts)
+
+    def _refuse_gaps(self, claims: Mapping[int, Claim], logs: Mapping[int, tuple[int, int]]) -> None:
+        """Refuse to read on in a partition whose log does not continue what was stored.
+
+        A former owner may have gone on between our look at the log and our claim: what seems to be missing is looked
+        for again, now that nobody else can store.
+
+        Raises:
+            SinkHalted: the stored offset is not in the log.
+            KafkaException: the broker cannot be asked again.
+        """
+        for part, claim in claims.items():
+            low, high = logs[part]
+            if not low <= claim.next_offset <= high:
+                ends = watermarks(self._consumer, self._topic, part)
+                refuse_gap(self._sink.name, self._topic, part, stored=claim.next_offset, log_ends=ends)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # Nothing is fetched before the claim says from where.

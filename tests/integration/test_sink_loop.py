@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer
 
 from adapters.dead_letter_reader import LetterFilter, read_dead_letters, show_dead_letter
 from adapters.kafka_admin import Layout
+from adapters.kafka_consumer import watermarks
 from schemas import topics as declared
+from sinks import loop
 from sinks.app import EXIT_HALTED, Environment
 from sinks.verdicts import SinkHalted
 from tests.integration.sink_bench import add_project, assert_counters_equal_rows, event, execute, query
@@ -156,6 +159,28 @@ def test_a_log_that_lost_what_was_not_stored_stops_the_sink(settings: Environmen
     until(broken.ended)
     with pytest.raises(SinkHalted, match="before the 7 records that were stored"):
         broken.stop()
+
+
+def test_a_former_owner_that_went_on_while_the_log_was_looked_at_is_no_lost_log(
+    settings: Environment, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(settings)
+    expected = log.load(0, 50)
+    with running("events", settings):
+        until(lambda: row_count(database) == expected)
+    looks = 0
+
+    def look(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+        nonlocal looks
+        looks += 1
+        # as it was before the former owner's last batch came into the log and was stored
+        return (0, 1) if looks <= 2 else watermarks(consumer, topic, partition)
+
+    monkeypatch.setattr(loop, "watermarks", look)
+    expected += log.load(50, 50)
+    with running("events", settings):
+        until(lambda: row_count(database) == expected)
+    assert looks > 2
 
 
 def test_a_recreated_topic_stops_the_sink(settings: Environment, kafka: str, topics: str, database: str) -> None:
