@@ -32,9 +32,9 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(accounts)
     compared = ", ".join(f"{count} {name}" for name, count in sorted(outcome.verdict.compared.items()))
     console.print(f"compared: {compared}; took {outcome.took_s.get('all', 0):.0f} s", soft_wrap=True)
-    for line in outcome.verdict.lines:
+    for line in outcome.lines:
         console.print(line, soft_wrap=True, markup=False)
-    console.print(f"seed {seed}: {len(outcome.verdict.lines)} differences")
+    console.print(f"seed {seed}: {len(outcome.lines)} differences")
 
 
 def main() -> int:
@@ -57,12 +57,10 @@ def main() -> int:
     outcome = run(plan, report=report, fault_file=file)
     console = Console(width=140)
     show(outcome, console)
-    console.print(f"fault log: {file}")
-    if outcome.said:
-        said = file.with_suffix(".log")
-        said.write_text(outcome.said)
-        console.print(f"what the processes said: {said}")
-    return 1 if outcome.verdict.lines else 0
+    said = file.with_suffix(".log")
+    said.write_text(outcome.said)
+    console.print(f"fault log: {file}; what the processes said: {said}")
+    return 1 if outcome.lines else 0
 
 
 if __name__ == "__main__":

@@ -30,6 +30,10 @@ class Missed(Exception):
     """The fault found no victim, or struck without effect: it does not count."""
 
 
+class Failed(Exception):
+    """A worker ended otherwise than workers may: not asked to, and not to be started again."""
+
+
 class NotYet(Exception):
     """The fault has not had its effect yet."""
 
@@ -109,7 +113,7 @@ class Injector:
                 process.terminate()
                 return "left"
             if process.returncode not in (0, _EXIT_RESTART):
-                raise UnexpectedEnd(f"{strike.role} {' '.join(arguments)} ended with {process.returncode}")
+                raise Failed(f"{strike.role} that {strike.fault} ended with {process.returncode}")
             return f"ended with {process.returncode}"
 
         return leave
@@ -217,7 +221,3 @@ class Injector:
             return strike.victim
 
         return free
-
-
-class UnexpectedEnd(Exception):
-    """A worker ended otherwise than workers may: not asked, and not for a restart."""

@@ -134,13 +134,10 @@ class Lab:
             program.stop(process)
         self._beside.clear()
 
-    def tail(self, lines: int = 300) -> str:
-        """Return the end of what all processes said."""
-        found = []
-        for file in (self.system.log, self._directory / "beside.log"):
-            if file.exists():
-                found += [f"== {file.name}", *file.read_text(errors="replace").splitlines()[-lines:]]
-        return "\n".join(found)
+    def said(self) -> str:
+        """Return what all processes said."""
+        files = (self.system.log, self._directory / "beside.log")
+        return "\n".join(f"== {file.name}\n{file.read_text(errors='replace')}" for file in files if file.exists())
 
 
 def state_of(pid: int) -> str:

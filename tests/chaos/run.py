@@ -109,7 +109,12 @@ class Outcome:
     verdict: Verdict = field(default_factory=Verdict)
     took_s: dict[str, float] = field(default_factory=dict)
     said: str = ""
-    """The end of what all processes said, where something was found."""
+    """What all processes said."""
+
+    @property
+    def lines(self) -> list[str]:
+        """Return each thing that is not as promised."""
+        return [*self.faults.wrong, *self.verdict.lines]
 
 
 def run(plan: Plan, *, report: Callable[[str], None], fault_file: Path | None = None) -> Outcome:
@@ -132,8 +137,7 @@ def run(plan: Plan, *, report: Callable[[str], None], fault_file: Path | None = 
         if not lab.is_up():
             outcome.verdict.lines.append("traceflow up has ended")
         outcome.took_s["all"] = time.monotonic() - began
-        if outcome.verdict.lines:
-            outcome.said = lab.tail()
+        outcome.said = lab.said()
     return outcome
 
 

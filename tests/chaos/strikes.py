@@ -11,7 +11,7 @@ import orjson
 import psycopg
 
 from tests.chaos.faults import Strike
-from tests.chaos.inject import End, Injector, Missed, NotYet
+from tests.chaos.inject import End, Failed, Injector, Missed, NotYet
 
 END_DEADLINE_S = 60.0
 """How long the end of a fault is tried: a server that was taken away has to be back first."""
@@ -25,6 +25,8 @@ class FaultLog:
     file: Path | None = None
     struck: list[tuple[Strike, str]] = field(default_factory=list)
     missed: list[tuple[Strike, str]] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    """What no fault may do."""
 
     def note(self, strike: Strike, said: str, *, missed: bool) -> None:
         """Write a fault down."""
@@ -84,6 +86,9 @@ def _end(strike: Strike, end: End, log: FaultLog) -> None:
             log.note(strike, end(), missed=False)
         except Missed as error:
             log.note(strike, str(error), missed=True)
+        except Failed as error:
+            log.note(strike, str(error), missed=False)
+            log.wrong.append(str(error))
         except psycopg.Error:
             if time.monotonic() > ends_at:
                 raise

@@ -18,8 +18,9 @@ def check(outcome: Outcome) -> list[str]:
     """Return what was found; pytest shows the rest of a test that failed."""
     for strike, did in outcome.faults.struck:
         print(strike, did)
-    print(outcome.said)
-    return outcome.verdict.lines
+    # of many lines the last say most
+    print(*outcome.said.splitlines()[-400:], sep="\n")
+    return outcome.lines
 
 
 @pytest.mark.timeout(600)
