@@ -18,9 +18,9 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any, Protocol
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from adapters.kafka_producer import producer_config
+from adapters.kafka_producer import failure_of, producer_config
 from schemas import topics
 from schemas.connections import KafkaSettings
 from schemas.messages import DeadLetter, dead_letter_headers
@@ -150,9 +150,9 @@ class DeadLetterWriter:
         producer = self._producer = self._producer or self._build()
         failures: list[str] = []
 
-        def delivered(error: object, _message: object) -> None:
-            if error is not None:
-                failures.append(str(error))
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if (failure := failure_of(error, message)) is not None:
+                failures.append(failure)
 
         try:
             for record in letters:

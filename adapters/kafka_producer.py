@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 _POLL_S = 0.1
 _PURGE_S = 1.0
 
+_NO_PLACE = "acknowledged without an offset: the broker knows the sequence, not the record"
+
 
 def producer_config(kafka: KafkaSettings, **overrides: ConfigValue) -> dict[str, ConfigValue]:
     """Return librdkafka's configuration of an idempotent producer; an override is named with `_` for `.`."""
@@ -80,10 +82,10 @@ class Record(NamedTuple):
 class DeliveryFailed(Exception):
     """The broker did not acknowledge every record: some may be stored all the same, so readers deduplicate by id."""
 
-    def __init__(self, error: KafkaError | None, detail: str) -> None:
+    def __init__(self, error: KafkaError | None, detail: str, *, without_error: str = "QUEUE_FULL") -> None:
         super().__init__(detail)
-        self.code = error.name() if error is not None else "QUEUE_FULL"
-        """librdkafka's name of the error, `QUEUE_FULL` if it never left this process."""
+        self.code = error.name() if error is not None else without_error
+        """librdkafka's name of the error; `QUEUE_FULL`: it never left this process; `NO_OFFSET`: see `failure_of`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,19 @@ class ProducerHealth:
     """Age of the oldest unacknowledged request: a broker that hangs raises no error, it only lets this grow."""
     all_brokers_down: bool
     """No broker can be connected; holds until a record is acknowledged again."""
+
+
+def failure_of(error: KafkaError | None, message: Message) -> str | None:
+    """Return why a delivery report is no acknowledgement; None if the broker has the record.
+
+    A report without error and without offset stands for a broker that took the record for one it has, by its sequence
+    number. After messages have timed out in an outage, librdkafka 2.16 gives such numbers to records that the broker
+    never had: each record so reported, and no other, was missing from the log (15 of 7,000, broker killed, measured).
+    """
+    if error is not None:
+        return error.str()
+    offset = message.offset()
+    return _NO_PLACE if offset is None or offset < 0 else None
 
 
 class _Flight:
@@ -126,10 +141,11 @@ class _Flight:
         self.landed = False
         self.land = land
 
-    def delivered(self, error: KafkaError | None, _message: Message) -> None:
+    def delivered(self, error: KafkaError | None, message: Message) -> None:
         """Count one record; runs in the poll thread."""
-        if error is not None and self.error is None:
-            self.error = DeliveryFailed(error, error.str())
+        failure = failure_of(error, message)
+        if failure is not None and self.error is None:
+            self.error = DeliveryFailed(error, failure, without_error="NO_OFFSET")
         self.acked += 1
         if self.acked == self.expected:
             self.land(self)

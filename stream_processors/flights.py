@@ -8,7 +8,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from confluent_kafka import KafkaException, Message
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from adapters.kafka_producer import failure_of
 
 POLL_S = 0.001
 """A flight takes a few milliseconds."""
@@ -49,10 +51,10 @@ class _Flight:
         self.failure: str | None = None
         self._acknowledged = acknowledged
 
-    def landed(self, error: object, message: Message) -> None:
+    def landed(self, error: KafkaError | None, message: Message) -> None:
         self.missing -= 1
-        if error is not None:
-            self.failure = str(error)
+        if (failure := failure_of(error, message)) is not None:
+            self.failure = failure
         elif self._acknowledged is not None:
             self._acknowledged(message.partition() or 0, message.offset() or 0)
 
@@ -86,7 +88,7 @@ class Flights:
         self._queue(letter, _Flight(1, acknowledged).landed)
         self._producer.poll(0)
 
-    def _queue(self, letter: Letter, landed: Callable[[object, Message], None]) -> bool:
+    def _queue(self, letter: Letter, landed: Callable[[KafkaError | None, Message], None]) -> bool:
         topic, partition, key, value, headers = letter
         try:
             self._producer.produce(topic, value, key, partition, landed, headers=list(headers))

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from adapters.dead_letter_marks import LetterPlace, Mark, Marks, MarkState
 from adapters.dead_letter_reader import LetterFetcher, StoredLetter
 from adapters.kafka_consumer import ConsumedRecord
-from adapters.kafka_producer import producer_config
+from adapters.kafka_producer import failure_of, producer_config
 from adapters.postgres import Connection, Cursor
 from deploy.redrive.plan import SINK, Plan
 from schemas.messages import KIND_HEADER, redriven_headers
@@ -131,7 +131,12 @@ def _sender(environment: Environment) -> Callable[[Mark, StoredLetter], None]:
     producer = Producer(config, logger=logging.getLogger("librdkafka"))
 
     def send(mark: Mark, letter: StoredLetter) -> None:
-        failures: list[object] = []
+        failures: list[str] = []
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if (failure := failure_of(error, message)) is not None:
+                failures.append(failure)
+
         topic, partition = environment.log.topic_prefix + mark.place.id.topic, mark.place.id.partition
         headers = redriven_headers(mark.number or 0, letter.headers)
         try:
@@ -140,7 +145,7 @@ def _sender(environment: Environment) -> Callable[[Mark, StoredLetter], None]:
                 letter.value,
                 letter.key,
                 partition,
-                lambda error, _message: failures.append(error) if error is not None else None,
+                delivered,
                 headers=[*headers],
             )
             left = producer.flush(ACK_TIMEOUT_S)

@@ -49,7 +49,11 @@ class CapturedLetters:
             return
         self.letters.append(parse_dead_letter_headers(kwargs["headers"])[0])
         self.values.append(value)
-        kwargs["on_delivery"](None, None)
+        kwargs["on_delivery"](None, self)
+
+    def offset(self) -> int:
+        """Say, as the letter's place, that there is one."""
+        return len(self.letters) - 1
 
     def flush(self, _timeout: float) -> int:
         if self.failures:

@@ -7,7 +7,14 @@ from contextlib import asynccontextmanager
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from adapters.kafka_producer import AckingProducer, DeliveryFailed, ProducerHealth, Record, producer_config
+from adapters.kafka_producer import (
+    AckingProducer,
+    DeliveryFailed,
+    ProducerHealth,
+    Record,
+    failure_of,
+    producer_config,
+)
 from deploy.runtime.ports import free_port
 from schemas.connections import KafkaSettings
 from tests.integration.gateway_process import read_topic
@@ -143,3 +150,23 @@ def test_every_service_produces_so_that_nothing_is_lost_or_stored_twice() -> Non
         "linger.ms": 0,
         "compression.type": "none",
     }
+
+
+class Reported:
+    """What a callback gets of a record."""
+
+    def __init__(self, offset: int | None) -> None:
+        self._offset = offset
+
+    def offset(self) -> int | None:
+        return self._offset
+
+
+@pytest.mark.parametrize(("offset", "failure"), [(0, None), (7, None), (None, "without an offset"), (-1001, "without")])
+def test_a_report_without_an_offset_is_no_acknowledgement(offset: int | None, failure: str | None) -> None:
+    said = failure_of(None, Reported(offset))  # type: ignore[arg-type] # a message cannot be made by hand
+    assert (said is None) if failure is None else (said is not None and failure in said)
+
+
+def test_a_report_of_an_error_says_it() -> None:
+    assert failure_of(KafkaError(KafkaError._MSG_TIMED_OUT, "too late"), Reported(3)) == "too late"  # type: ignore[arg-type]

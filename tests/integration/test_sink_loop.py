@@ -52,6 +52,31 @@ def test_what_is_in_the_log_is_in_the_table_and_a_stop_loses_nothing(settings: E
     assert_counters_equal_rows(database)
 
 
+def test_every_event_that_was_accepted_is_counted_as_stored_doubled_or_parked(
+    settings: Environment, database: str
+) -> None:
+    log = Log(settings)
+    accepted = log.load(0, 40)
+    with running("events", settings) as sink:
+        until(lambda: row_count(database) == 200)
+        # a client's retries, an id that another session holds, and what no version writes
+        accepted += log.load(10, 10)
+        log.events([event(3), {"id": "x"}, event(1_000)], session="another")
+        accepted += 3
+        log.flush()
+        until(lambda: sum(offset for _, offset in query(database, STANDING)) == 51)
+
+    def counted(name: str) -> float:
+        samples = [
+            s for metric in sink.registry.collect() for s in metric.samples if s.name == f"traceflow_sink_{name}"
+        ]
+        return sum(sample.value for sample in samples)
+
+    assert (counted("rows_total"), counted("duplicates_total"), counted("parked_total")) == (201, 50, 2)
+    assert accepted == 201 + 50 + 2
+    assert row_count(database) == 201
+
+
 def test_an_idle_system_shows_a_row_at_once(settings: Environment, database: str) -> None:
     log = Log(settings)
     with running("events", settings) as sink:

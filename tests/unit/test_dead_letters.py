@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError
 
 from adapters.dead_letter_reader import LetterFilter, StoredLetter
 from adapters.dead_letters import (
@@ -62,15 +63,26 @@ def test_old_records_fade_so_that_a_bad_hour_shows() -> None:
     assert counts == DeadLetterCounts(records=WINDOW // 2, ours=50, ours_in_a_row=1, latest=OURS)
 
 
+class Place:
+    """What a callback gets of a record."""
+
+    def __init__(self, offset: int | None) -> None:
+        self._offset = offset
+
+    def offset(self) -> int | None:
+        return self._offset
+
+
 class FakeProducer:
-    def __init__(self, *, left: int = 0, error: str | None = None) -> None:
+    def __init__(self, *, left: int = 0, error: KafkaError | None = None, offset: int | None = 5) -> None:
         self.sent: list[tuple[str, bytes | None, bytes | None, list[tuple[str, bytes]]]] = []
         self.left = left
         self.error = error
+        self.place = Place(offset)
 
     def produce(self, topic: str, value: bytes | None, key: bytes | None, **kwargs: Any) -> None:
         self.sent.append((topic, value, key, kwargs["headers"]))
-        kwargs["on_delivery"](self.error, None)
+        kwargs["on_delivery"](self.error, self.place)
 
     def flush(self, timeout: float) -> int:  # noqa: ARG002 — the producer's signature
         return self.left
@@ -110,7 +122,10 @@ def test_a_letter_holds_the_original_bytes_and_where_they_came_from() -> None:
     assert letter.at > 0
 
 
-@pytest.mark.parametrize("producer", [FakeProducer(left=1), FakeProducer(error="timed out")])
+@pytest.mark.parametrize(
+    "producer",
+    [FakeProducer(left=1), FakeProducer(error=KafkaError(KafkaError._MSG_TIMED_OUT)), FakeProducer(offset=None)],
+)
 def test_a_letter_that_is_not_acknowledged_is_an_error(producer: FakeProducer) -> None:
     with pytest.raises(DeadLettersUnavailable, match="1 dead letters not acknowledged"):
         DeadLetterWriter(lambda: producer, prefix="t.", stage="sink-events").park([RECORD])

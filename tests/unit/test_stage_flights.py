@@ -12,13 +12,13 @@ from stream_processors.flights import FlightFailed, Flights, Letter
 class Stored:
     """What a callback gets of a record."""
 
-    def __init__(self, partition: int, offset: int) -> None:
+    def __init__(self, partition: int, offset: int | None) -> None:
         self._place = partition, offset
 
     def partition(self) -> int:
         return self._place[0]
 
-    def offset(self) -> int:
+    def offset(self) -> int | None:
         return self._place[1]
 
 
@@ -43,7 +43,9 @@ class FakeProducer:
         if not self._queue:
             return 0
         topic, partition, value, landed = self._queue.pop(0)
-        if value in self._refuses:
+        if value == b"known by its sequence":
+            landed(None, Stored(partition, None))
+        elif value in self._refuses:
             landed(KafkaError(KafkaError._MSG_TIMED_OUT), Stored(partition, -1))
         else:
             self.stored.append((topic, partition, value))
@@ -78,6 +80,11 @@ def test_one_record_that_is_not_acknowledged_fails_the_flight_after_the_others_a
     with pytest.raises(FlightFailed, match="timed out"):
         asyncio.run(Flights(producer).send(letters(b"a", b"b", b"c")))
     assert [value for _, _, value in producer.stored] == [b"a", b"c"]
+
+
+def test_a_record_that_is_nowhere_fails_the_flight_though_nothing_failed() -> None:
+    with pytest.raises(FlightFailed, match="without an offset"):
+        asyncio.run(Flights(FakeProducer()).send(letters(b"a", b"known by its sequence")))
 
 
 def test_a_record_that_cannot_be_queued_fails_the_flight() -> None:
