@@ -110,7 +110,20 @@ def run(
     gc.set_threshold(20_000, 50, 100)
     worker = faust.Worker(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
     worker.spinner = None
-    worker.execute_from_commandline()
+    execute(worker)
+
+
+def execute(worker: Any) -> None:
+    """Run Faust's worker; where it gives up by its own exit code, ask for a new start.
+
+    It does so if the broker goes away between our look at the topics and its own start.
+    """
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as end:
+        if end.code:
+            fail_stop("worker_failed", code=RESTART, reason=f"Faust ended with {end.code}")
+        raise
 
 
 def _assemble(

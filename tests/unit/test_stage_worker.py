@@ -2,6 +2,7 @@
 
 import pytest
 
+from stream_processors import worker
 from stream_processors.__main__ import main
 
 
@@ -17,3 +18,24 @@ def test_it_names_the_settings_that_are_missing_or_malformed(capsys: pytest.Capt
     environ = {"TRACEFLOW_KAFKA_BOOTSTRAP": "127.0.0.1:1", "TRACEFLOW_STAGE_GROUP_SESSION_S": "1"}
     assert main(["analyze"], environ) == 78
     assert "TRACEFLOW_STAGE_GROUP_SESSION_S: input should be greater than or equal to 6" in capsys.readouterr().err
+
+
+class Faust:
+    """Ends as Faust's worker does, by an exit code of its own."""
+
+    def __init__(self, code: int) -> None:
+        self._code = code
+
+    def execute_from_commandline(self) -> None:
+        raise SystemExit(self._code)
+
+
+@pytest.mark.parametrize(("code", "asked"), [(0, None), (1, 75)])
+def test_what_faust_gives_up_asks_for_a_new_start(
+    code: int, asked: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[object] = []
+    monkeypatch.setattr(worker, "fail_stop", lambda _event, **fields: ended.append(fields["code"]))
+    with pytest.raises(SystemExit):
+        worker.execute(Faust(code))
+    assert ended == ([] if asked is None else [asked])
