@@ -21,7 +21,7 @@ End = Callable[[], str]
 
 HELD_WRITING_S = 12.0
 """How long a worker is held in the middle of a write: longer than its session, so that another takes over."""
-WRITING_PATIENCE_S = 40.0
+WRITING_PATIENCE_S = 60.0
 """How long a worker that joins may take to come to a write: the group may be without its broker meanwhile."""
 _EXIT_RESTART = 75
 

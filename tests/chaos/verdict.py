@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from adapters.dead_letter_reader import LetterFilter, read_dead_letters
+from adapters.dead_letter_reader import LetterFilter, StoredLetter, read_dead_letters
 from adapters.postgres import Connection, connect, read_queries
 from deploy.load.verification import verify
 from deploy.replay.check import Check, NotCaughtUp
@@ -87,11 +87,12 @@ class Judge:
             queries = read_queries("tests.chaos", "compare.sql")
             self._hold_ledgers(verdict)
             _wait_until_closed(connection, queries, verdict)
-            self._hold_log(verdict, log, connection, queries)
+            letters = list(read_dead_letters(self.kafka, prefix=PREFIX, wanted=LetterFilter()))
+            self._hold_log(verdict, log, connection, queries, letters)
             self._hold_replay(verdict, log, connection, queries)
             verdict.lines += [str(row[0]) for row in connection.execute(queries["wrong_issues"])][:_SHOWN]
             verdict.lines += [str(row[0]) for row in connection.execute(queries["regressions"])]
-        verdict.lines += self._wrong_letters()
+        verdict.lines += self._wrong_letters(letters)
         return verdict
 
     def _hold_ledgers(self, verdict: Verdict) -> None:
@@ -105,12 +106,19 @@ class Judge:
             if count := ledger.misjudged():
                 verdict.lines.append(f"gateway: rejected other events than the sick ones in {count} requests")
 
-    def _hold_log(self, verdict: Verdict, log: Log, connection: Connection, queries: Mapping[str, bytes]) -> None:
+    def _hold_log(
+        self,
+        verdict: Verdict,
+        log: Log,
+        connection: Connection,
+        queries: Mapping[str, bytes],
+        letters: Sequence[StoredLetter],
+    ) -> None:
         received = read_received(log)
         stored = {str(project): int(count) for project, count in connection.execute(queries["stored"])}
         for ledger in self.ledgers:
             verdict.lines += audit_gateway(received, ledger)
-            account = _account(ledger, received, stored.get(ledger.project_id, 0))
+            account = _account(ledger, received, stored.get(ledger.project_id, 0), letters)
             verdict.accounts.append(account)
             verdict.lines += account.lines()
         for kind in (DIGEST, ANALYZE):
@@ -131,10 +139,10 @@ class Judge:
                     f"{_SINK_OF[table]}: {table} has {rows} rows, the log gives {report.compared[table]}"
                 )
 
-    def _wrong_letters(self) -> list[str]:
+    def _wrong_letters(self, letters: Sequence[StoredLetter]) -> list[str]:
         found: set[tuple[str, str]] = set()
         strange: Counter[tuple[str, str]] = Counter()
-        for stored in read_dead_letters(self.kafka, prefix=PREFIX, wanted=LetterFilter()):
+        for stored in letters:
             if marker := marker_in(stored.value or b""):
                 found.add((stored.letter.stage, marker))
             else:
@@ -163,10 +171,12 @@ def _by_stages(markers: Iterable[str], *stages: str) -> set[tuple[str, str]]:
     return {(stage, marker) for marker in markers for stage in stages}
 
 
-def _account(ledger: ChaosLedger, received: Received, stored: int) -> Account:
+def _account(ledger: ChaosLedger, received: Received, stored: int, letters: Sequence[StoredLetter]) -> Account:
     there = received.events.get(ledger.project_id, Counter())
     events = [entry for entry in ledger.acknowledged if entry.request.chunk is None]
     rejected = sum(len(entry.rejected) for entry in events)
+    # of an event parked twice, as of one stored twice, the second letter says nothing new
+    parked = {each.place.id for each in letters if _is_of_event(each, ledger)}
     return Account(
         project_id=ledger.project_id,
         accepted=sum(entry.request.event_count for entry in events) - rejected,
@@ -174,9 +184,13 @@ def _account(ledger: ChaosLedger, received: Received, stored: int) -> Account:
         in_log=there.total(),
         stored=stored,
         duplicates=there.total() - len(there),
-        # an event of a client is parked later only if its id is another session's: there are none
-        parked=0,
+        parked=len(parked),
     )
+
+
+def _is_of_event(stored: StoredLetter, ledger: ChaosLedger) -> bool:
+    """Tell whether a letter is about a client's event that the gateway had accepted."""
+    return (stored.letter.stage, stored.project_id) == ("sink-events", ledger.project_id) and stored.letter.index >= 0
 
 
 def _wait_until_closed(connection: Connection, queries: Mapping[str, bytes], verdict: Verdict) -> None:
