@@ -26,6 +26,8 @@ Headers = list[tuple[str, str | bytes | None]]
 
 logger = logging.getLogger(__name__)
 
+_NEVER_TAKEN = frozenset(("MSG_SIZE_TOO_LARGE", "INVALID_RECORD", "_INVALID_ARG"))
+
 _POLL_S = 0.1
 _PURGE_S = 1.0
 
@@ -87,6 +89,11 @@ class DeliveryFailed(Exception):
         self.code = error.name() if error is not None else without_error
         """librdkafka's name of the error; `QUEUE_FULL`: it never left this process; `NO_OFFSET`: see `failure_of`."""
 
+    @property
+    def is_permanent(self) -> bool:
+        """Tell whether Kafka is well and will never take this record: a bug of ours."""
+        return self.code in _NEVER_TAKEN
+
 
 @dataclass(frozen=True, slots=True)
 class ProducerHealth:
@@ -98,6 +105,8 @@ class ProducerHealth:
     """Age of the oldest unacknowledged request: a broker that hangs raises no error, it only lets this grow."""
     all_brokers_down: bool
     """No broker can be connected; holds until a record is acknowledged again."""
+    is_replacing: bool = False
+    """A dead producer is being replaced: what is sent now would overtake what is about to fail."""
 
 
 def failure_of(error: KafkaError | None, message: Message) -> str | None:
@@ -178,6 +187,9 @@ class AckingProducer:
         self._queued_records = 0
         self._brokers_down = False
         self._fatal = False
+        # producers that died, written by the poll thread alone, and of which nobody waits any more, by the loop alone
+        self._died = 0
+        self._mourned = 0
         self._stopping = threading.Event()
         self._producer = self._build()
         self._thread = threading.Thread(target=self._poll, name="kafka-poll", daemon=True)
@@ -218,6 +230,7 @@ class AckingProducer:
             queue_fill=max(self._queued_bytes / self._max_bytes, self._queued_records / self._max_records),
             oldest_unacked_s=self._clock() - flights[0].started if flights else 0.0,
             all_brokers_down=self._brokers_down,
+            is_replacing=self._died != self._mourned,
         )
 
     @property
@@ -267,15 +280,26 @@ class AckingProducer:
         self._fatal = False
         dead.purge(blocking=False)
         dead.flush(_PURGE_S)
+        self._loop.call_soon_threadsafe(self._on_replaced, self._died)
 
     def _on_error(self, error: KafkaError) -> None:
         """Note what librdkafka reports about the connections; runs in the poll thread."""
         if error.fatal():
             logger.error("kafka producer is dead, replacing it: %s", error.str())
+            if not self._fatal:
+                self._died += 1
             self._fatal = True
         elif error.code() == KafkaError._ALL_BROKERS_DOWN:
             logger.warning("no kafka broker can be reached: %s", error.str())
             self._brokers_down = True
+
+    def _on_replaced(self, died: int) -> None:
+        """Note that all who waited for a dead producer know; runs in the loop, after their futures were failed."""
+        # what their callbacks do is scheduled already, and comes before this
+        self._loop.call_soon(self._forget, died)
+
+    def _forget(self, died: int) -> None:
+        self._mourned = died
 
     def _on_land(self, flight: _Flight) -> None:
         """Pass a flight to the loop; one wake-up serves all that land before the loop gets to it."""

@@ -13,14 +13,13 @@ import structlog
 import uvloop
 
 from adapters import logs
-from adapters.kafka_producer import AckingProducer, producer_config
 from adapters.metrics_server import AdminServer, serve_admin
 from adapters.postgres import DatabaseRefused
 from adapters.project_snapshot import ProjectSnapshot
 from ingest_gateway.app import build_app
-from ingest_gateway.backpressure import Backpressure
 from ingest_gateway.events_resource import EventsResource
 from ingest_gateway.held_bodies import HeldBodies
+from ingest_gateway.lanes import drain, open_lanes, require_broker
 from ingest_gateway.metrics import GatewayMetrics
 from ingest_gateway.middleware import Cors, Observe
 from ingest_gateway.openapi import openapi_document
@@ -31,13 +30,12 @@ from ingest_gateway.server import (
     Watch,
     build_server,
     listen,
-    require_topics,
     serve_until_stopped,
     tune_interpreter,
 )
 from ingest_gateway.service_resources import OpenApi, Readyz
 from ingest_gateway.settings import GatewaySettings
-from schemas import topics
+from ingest_gateway.spool_files import OnStep, SpoolUnusable
 from schemas.connections import DatabaseSettings, KafkaSettings, LogSettings
 from schemas.environment import SettingsError, masked, read_settings
 from schemas.reasons import Reason
@@ -66,48 +64,18 @@ class Environment:
         }
 
 
-def lanes(kafka: KafkaSettings, settings: GatewaySettings, metrics: GatewayMetrics) -> tuple[Lane, Lane]:
-    """Return the producers of events and recordings, each with its gate."""
-    timeout_ms = int(settings.kafka_timeout_s * 1000)
-    events = producer_config(
-        kafka,
-        client_id="traceflow-gateway-events",
-        message_timeout_ms=timeout_ms,
-        # so that a record is tried twice at least within its time
-        request_timeout_ms=timeout_ms * 4 // 5,
-        queue_buffering_max_kbytes=settings.events_queue_kb,
-    )
-    recordings = producer_config(
-        kafka,
-        client_id="traceflow-gateway-recordings",
-        message_timeout_ms=timeout_ms,
-        request_timeout_ms=timeout_ms * 4 // 5,
-        queue_buffering_max_kbytes=settings.recordings_queue_kb,
-        # chunks come compressed, and are large enough to fill a request alone
-        compression_type="none",
-        linger_ms=1,
-    )
-    first, second = (
-        Lane(name, AckingProducer(config), Backpressure(settings.backpressure()), metrics.ack_seconds.labels(name))
-        for name, config in (("events", events), ("recordings", recordings))
-    )
-    return first, second
-
-
-async def run(environment: Environment) -> None:
-    """Serve until a signal.
+async def run(environment: Environment, *, on_step: OnStep = lambda _step: None) -> None:
+    """Serve until a signal; `on_step` is told what is done to a request in the spool.
 
     Raises:
-        CannotStart, DatabaseRefused, TimeoutError: at the start, with one line that says why.
+        CannotStart, DatabaseRefused, SpoolUnusable, TimeoutError: at the start, with one line that says why.
     """
     settings, prefix = environment.gateway, environment.log.topic_prefix
     metrics = GatewayMetrics()
     async with AsyncExitStack() as stack:
-        events, recordings = both = lanes(environment.kafka, settings, metrics)
-        for lane in both:
-            stack.callback(lane.producer.close)
-        required = [t.full_name(prefix) for t in (topics.EVENTS, topics.RECORDINGS, topics.DEAD_LETTERS)]
-        await require_topics(events, required, timeout_s=settings.start_timeout_s)
+        both = open_lanes(environment.kafka, settings, metrics, stack, topic_prefix=prefix, on_step=on_step)
+        events, recordings = both
+        await require_broker(events, settings, topic_prefix=prefix)
         projects = ProjectSnapshot(environment.database, poll_s=settings.projects_poll_s)
         stack.push_async_callback(projects.close)
         await projects.start(timeout_s=settings.start_timeout_s)
@@ -131,10 +99,12 @@ async def run(environment: Environment) -> None:
         watch = Watch(lanes=both, projects=projects, bodies=bodies, server=server, metrics=metrics)
         watching = asyncio.create_task(watch.run(), name="watch")
         stack.callback(watching.cancel)
+        spooling = [asyncio.create_task(lane.spool.run(), name="spool") for lane in both if lane.spool is not None]
         tune_interpreter()
         log.info("listening", host=settings.host, port=listener.getsockname()[1])
-        await serve_until_stopped(server, listener, observe, settings, vital=(watching, projects.following))
-        left = [await lane.producer.drain(timeout_s=settings.kafka_timeout_s + 1) for lane in both]
+        await serve_until_stopped(server, listener, observe, settings, vital=(watching, projects.following, *spooling))
+        left = [await drain(lane, timeout_s=settings.kafka_timeout_s + 1) for lane in both]
+        await asyncio.gather(*spooling)
     log.info("stopped", unacknowledged_requests=sum(left))
 
 
@@ -143,7 +113,7 @@ def readiness(observe: Observe, both: Sequence[Lane]) -> Callable[[], list[str]]
 
     def against() -> list[str]:
         reasons = [Reason.SHUTTING_DOWN.value] if observe.stopping else []
-        return reasons + [f"{Reason.KAFKA_UNAVAILABLE}: {lane.name}" for lane in both if not lane.gate.ready]
+        return reasons + [reason for lane in both if (reason := lane.against)]
 
     return against
 
@@ -176,7 +146,7 @@ def main(environ: Mapping[str, str]) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(environment))
-    except (CannotStart, DatabaseRefused) as error:
+    except (CannotStart, DatabaseRefused, SpoolUnusable) as error:
         log.error("cannot_start", reason=str(error))
         return EXIT_CANNOT_START
     except TimeoutError as error:

@@ -76,6 +76,27 @@ class GatewayMetrics:
         self.gate_closed = Gauge(
             f"{PREFIX}kafka_gate_closed", "1 while requests are refused for Kafka's sake.", ("lane",), registry=registry
         )
+        self.spooling = Gauge(f"{PREFIX}spooling", "1 while requests go to the spool.", ("lane",), registry=registry)
+        self.spool_bytes = Gauge(f"{PREFIX}spool_bytes", "Bytes in the spool.", ("lane",), registry=registry)
+        self.spool_requests = Gauge(
+            f"{PREFIX}spool_requests", "Requests in the spool that Kafka has not.", ("lane",), registry=registry
+        )
+        self.spool_oldest_seconds = Gauge(
+            f"{PREFIX}spool_oldest_seconds", "Age of the oldest of them.", ("lane",), registry=registry
+        )
+        self.spool_sync_seconds = Histogram(
+            f"{PREFIX}spool_sync_seconds",
+            "From writing what has gathered to its end on the disk.",
+            ("lane",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.spool_set_aside = Counter(
+            f"{PREFIX}spool_set_aside",
+            "Damaged segments and unusable requests of the spool, kept for a person.",
+            ("lane",),
+            registry=registry,
+        )
         self.in_flight = Gauge(f"{PREFIX}in_flight_requests", "Requests being answered.", registry=registry)
         self.held_body_bytes = Gauge(
             f"{PREFIX}held_body_bytes", "Bytes of bodies that are being read.", registry=registry

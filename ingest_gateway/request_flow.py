@@ -25,13 +25,13 @@ from ingest_gateway.rate_limit import TokenBucket
 from ingest_gateway.records import Origin, Outgoing
 from ingest_gateway.refusal import Refusal
 from ingest_gateway.request import GatewayRequest
+from ingest_gateway.spool import Spool, SpoolFull
 from schemas.projects import Project, record_settings
 from schemas.reasons import Reason
 
 _USER_AGENT_LIMIT = 512
 
-# Kafka is well and will never take this record: a bug of ours, which must not close the gate for others
-_OURS = frozenset(("MSG_SIZE_TOO_LARGE", "INVALID_RECORD", "_INVALID_ARG"))
+SPOOL_FULL = "the spool is full or cannot be written"
 
 
 class Projects(Protocol):
@@ -50,6 +50,15 @@ class Lane:
     gate: Backpressure
     ack_seconds: Histogram
     """The metric, already bound to this lane's name."""
+    spool: Spool | None = None
+    """In the gate's place, if there is one."""
+
+    @property
+    def against(self) -> str | None:
+        """Say what speaks against sending requests here."""
+        if self.spool is None:
+            return None if self.gate.ready else f"{Reason.KAFKA_UNAVAILABLE}: {self.name}"
+        return None if self.spool.has_room() else f"{Reason.KAFKA_UNAVAILABLE}: {self.name}, and {SPOOL_FULL}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +117,15 @@ class RequestFlow:
             bucket.charge(events)
 
     def check_gate(self, lane: Lane) -> None:
-        """Refuse while the log cannot take more.
+        """Refuse while neither the log nor a spool can take more.
 
         Raises:
             Refusal: `kafka_unavailable`.
         """
+        if lane.spool is not None:
+            if not lane.spool.has_room():
+                raise _spool_full()
+            return
         health = lane.producer.health()
         admitted = lane.gate.admit(
             queue_fill=health.queue_fill,
@@ -141,12 +154,14 @@ class RequestFlow:
         )
 
     def send(self, lane: Lane, outgoing: Iterable[Outgoing]) -> asyncio.Future[None]:
-        """Hand records to the producer."""
+        """Put records on their way; the future is done when they are durable."""
+        if lane.spool is not None:
+            return lane.spool.send(list(outgoing))
         prefix = self.topic_prefix
         return lane.producer.send([Record(prefix + o.topic, o.key, o.value, o.headers) for o in outgoing])
 
     async def acknowledged(self, lane: Lane, sent: asyncio.Future[None]) -> None:
-        """Wait until the broker has every record of a request.
+        """Wait until the broker, or a spool's disk, has every record of a request.
 
         Raises:
             Refusal: `kafka_unavailable` if it did not take them in time; some may be stored all the same.
@@ -155,9 +170,11 @@ class RequestFlow:
         started_s = time.monotonic()
         try:
             await sent
+        except SpoolFull as error:
+            raise _spool_full() from error
         except DeliveryFailed as error:
             self.metrics.delivery_failures.labels(lane.name, error.code).inc()
-            if error.code in _OURS:
+            if error.is_permanent:
                 raise
             lane.gate.on_failure(now_s=time.monotonic())
             raise Refusal(Reason.KAFKA_UNAVAILABLE) from error
@@ -186,3 +203,7 @@ class RequestFlow:
             raise Refusal(
                 Reason.RATE_LIMITED, f"more than {rate} events a second: retry after Retry-After", retry_after_s=wait_s
             )
+
+
+def _spool_full() -> Refusal:
+    return Refusal(Reason.KAFKA_UNAVAILABLE, f"{Reason.KAFKA_UNAVAILABLE.describe}; {SPOOL_FULL}")

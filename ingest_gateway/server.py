@@ -32,6 +32,7 @@ from ingest_gateway.middleware import Observe
 from ingest_gateway.request import AsgiApp
 from ingest_gateway.request_flow import Lane
 from ingest_gateway.settings import GatewaySettings
+from ingest_gateway.spool_route import Route
 from schemas.reasons import Reason
 
 log = structlog.get_logger()
@@ -173,6 +174,11 @@ class Watch:
             metrics.queue_bytes.labels(lane.name).set(lane.producer.queued_bytes)
             metrics.oldest_unacked_seconds.labels(lane.name).set(lane.producer.health().oldest_unacked_s)
             metrics.gate_closed.labels(lane.name).set(lane.gate.closed)
+            if lane.spool is not None:
+                metrics.spooling.labels(lane.name).set(lane.spool.route is not Route.DIRECT)
+                metrics.spool_bytes.labels(lane.name).set(lane.spool.size)
+                metrics.spool_requests.labels(lane.name).set(lane.spool.requests)
+                metrics.spool_oldest_seconds.labels(lane.name).set(lane.spool.oldest_s)
         metrics.held_body_bytes.set(self._bodies.size)
         metrics.connections.set(len(self._server.server_state.connections))
         metrics.projects.set(self._projects.keys)

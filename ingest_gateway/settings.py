@@ -6,6 +6,7 @@ from pydantic import Field, field_validator
 
 from ingest_gateway.backpressure import BackpressureLimits
 from ingest_gateway.client_address import Network, ProxyTrust
+from ingest_gateway.spool_route import SpoolLimits
 from schemas.environment import Settings
 from schemas.topics import MAX_CHUNK_BYTES
 
@@ -56,6 +57,14 @@ class GatewaySettings(Settings):
     probe_interval_s: float = Field(default=1.0, gt=0, description="clients that wait for the timeout in an outage")
     retry_after_s: float = Field(default=5.0, ge=1, description="up to twice that, at random: no herd comes back")
 
+    spool: str = Field(default="", description="a directory that takes what Kafka cannot; empty: none, 503 instead")
+    spool_events_mb: int = Field(
+        default=1_024, ge=1, le=1_000_000, description="half an hour of 1,000 events a second; then 503"
+    )
+    spool_recordings_mb: int = Field(
+        default=4_096, ge=8, le=1_000_000, description="half an hour of 45 chunks of 50 kB a second; then 503"
+    )
+
     projects_poll_s: float = Field(default=30.0, ge=1, description="notifications come at once, this is for lost ones")
     start_timeout_s: float = Field(default=30.0, gt=0, description="for broker and database that start with it")
     drain_s: float = Field(default=0.5, ge=0, description="from /readyz 503 to the closed port: balancers notice")
@@ -74,6 +83,10 @@ class GatewaySettings(Settings):
     def backpressure(self) -> BackpressureLimits:
         """Return when to refuse for Kafka's sake."""
         return BackpressureLimits(self.max_queue_fill, self.max_unacked_s, self.probe_interval_s)
+
+    def spool_limits(self, megabytes: int) -> SpoolLimits:
+        """Return when to take to the disk, and how much of it."""
+        return SpoolLimits(megabytes * 1_000_000, self.max_unacked_s, self.max_queue_fill)
 
 
 def _networks(value: str) -> tuple[Network, ...]:

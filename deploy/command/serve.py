@@ -2,12 +2,18 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from deploy.command.options import Data, Json
+
+Spool = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="The gateway keeps there, synced, what Kafka cannot take; off by default."),
+]
 
 
 def up(
@@ -22,6 +28,7 @@ def up(
     ready_file: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Written as JSON once everything accepts work, and kept true.")
     ] = None,
+    spool: Spool = None,
 ) -> None:
     """Run everything on this machine: a real Kafka, a real Postgres, gateway, stages and sinks, until Ctrl-C.
 
@@ -42,12 +49,12 @@ def up(
         partitions=partitions,
         ready_file=ready_file.absolute() if ready_file else None,
     )
-    run_all(options, os.environ, announce=lambda state: typer.echo(summary(state, instance)))
+    run_all(options, _with_spool(spool), announce=lambda state: typer.echo(summary(state, instance)))
 
 
-def gateway() -> None:
+def gateway(spool: Spool = None) -> None:
     """Run one gateway process: HTTP in, acknowledged records in Kafka."""
-    _become("gateway")
+    _become("gateway", environ=_with_spool(spool))
 
 
 def digest() -> None:
@@ -72,12 +79,17 @@ def sink(
     _become("sink", tuple(names or ()))
 
 
-def _become(role: str, arguments: tuple[str, ...] = ()) -> None:
+def _with_spool(directory: Path | None) -> Mapping[str, str]:
+    """Return the environment with the option in it, which says the same as the gateway's setting."""
+    return {**os.environ, **({"TRACEFLOW_GATEWAY_SPOOL": str(directory.absolute())} if directory else {})}
+
+
+def _become(role: str, arguments: tuple[str, ...] = (), *, environ: Mapping[str, str] = os.environ) -> None:
     from deploy.runtime.services import command_of
 
     command = command_of(role, arguments)
     sys.stdout.flush()
-    os.execv(command[0], command)  # noqa: S606 # the service's own process, without a parent between
+    os.execve(command[0], command, environ)  # noqa: S606 # the service's own process, without a parent between
 
 
 def demo(as_json: Json = False) -> None:

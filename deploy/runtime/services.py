@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import orjson
 
@@ -38,6 +39,9 @@ class Service:
     def program(self, environ: Mapping[str, str], *, admin_port: int) -> Program:
         """Describe the process."""
         own = {"TRACEFLOW_ADMIN_PORT": str(admin_port), "TRACEFLOW_ADMIN_HOST": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
+        if self.role == "gateway" and (spool := environ.get("TRACEFLOW_GATEWAY_SPOOL")):
+            # no two processes may share one
+            own["TRACEFLOW_GATEWAY_SPOOL"] = str(Path(spool, self.name))
         return Program(
             name=self.name,
             argv=tuple(command_of(self.role)),

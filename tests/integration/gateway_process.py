@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +95,15 @@ def read_answer(response: http.client.HTTPResponse) -> Answer:
 
 
 @contextmanager
-def gateway(*, kafka: str, database: str, prefix: str, directory: Path, **settings: str) -> Iterator[Gateway]:
+def gateway(
+    *,
+    kafka: str,
+    database: str,
+    prefix: str,
+    directory: Path,
+    program: Sequence[str] = ("ingest_gateway",),
+    **settings: str,
+) -> Iterator[Gateway]:
     """Run a gateway for the time of a block; settings are named like their variables, without the prefix."""
     port = free_port()
     admin_port = free_port(taken=frozenset({port}))
@@ -111,7 +119,7 @@ def gateway(*, kafka: str, database: str, prefix: str, directory: Path, **settin
     output = directory / f"gateway-{port}.out"
     with output.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ingest_gateway"], cwd=ROOT, env=environ, stdout=stream, stderr=stream
+            [sys.executable, "-m", *program], cwd=ROOT, env=environ, stdout=stream, stderr=stream
         )
     running = Gateway(process, port, admin_port, output)
     try:

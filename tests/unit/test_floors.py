@@ -29,6 +29,8 @@ ADAPTERS = {
         "request",
         "request_flow",
         "service_resources",
+        "spool",
+        "spool_files",
     },
     "stream_processors": {
         "changelog_store",
@@ -66,7 +68,7 @@ ADAPTERS = {
     },
 }
 WIRING = {
-    "ingest_gateway": {"__main__", "app", "server"},
+    "ingest_gateway": {"__main__", "app", "lanes", "server"},
     "stream_processors": {"__main__", "analyze.__init__", "analyze.wiring", "worker"},
     "sinks": {"__main__", "app", "redrive"},
 }
