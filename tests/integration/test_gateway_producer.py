@@ -109,7 +109,8 @@ def test_a_dead_producer_is_replaced(kafka: str, topics: str) -> None:
             await producer.send(records(f"{topics}events", 1))
             first = producer._producer
             producer._on_error(KafkaError(KafkaError._FATAL, "dead", True))
-            await until(lambda: producer._producer is not first)
+            assert producer.health().is_replacing
+            await until(lambda: producer._producer is not first and not producer.health().is_replacing)
             await producer.send(records(f"{topics}events", 1))
 
     asyncio.run(main())

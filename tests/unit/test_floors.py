@@ -31,6 +31,7 @@ ADAPTERS = {
         "service_resources",
         "spool",
         "spool_files",
+        "spool_window",
     },
     "stream_processors": {
         "changelog_store",

@@ -16,6 +16,7 @@ from ingest_gateway.metrics import GatewayMetrics
 from ingest_gateway.refusal import Refusal
 from ingest_gateway.request import GatewayRequest
 from ingest_gateway.request_flow import Admitted, Dropped, Lane, RequestFlow
+from ingest_gateway.spool import SpoolFull
 from schemas.projects import Project, ProjectSettings
 from schemas.reasons import Reason
 
@@ -126,9 +127,43 @@ def test_a_record_that_no_broker_would_take_is_our_bug_and_closes_nothing() -> N
     assert not gate.closed
 
 
-async def _await(error: DeliveryFailed, gate: Backpressure) -> None:
+class FakeSpool:
+    """Has room or not."""
+
+    def __init__(self, *, room: bool) -> None:
+        self._room = room
+
+    def has_room(self) -> bool:
+        return self._room
+
+
+@pytest.mark.parametrize(
+    ("room", "against"),
+    [(True, None), (False, "kafka_unavailable: events, and the spool is full or cannot be written")],
+)
+def test_a_lane_with_a_spool_is_ready_while_that_has_room_whatever_its_gate_says(
+    room: bool, against: str | None
+) -> None:
+    gate = Backpressure(BackpressureLimits())
+    gate.on_failure(now_s=0)
+    assert lane(gate).against == "kafka_unavailable: events"
+    assert lane(gate, FakeSpool(room=room)).against == against
+
+
+def test_a_full_spool_refuses_before_a_body_is_read_and_what_did_not_fit_after() -> None:
+    full = lane(Backpressure(BackpressureLimits()), FakeSpool(room=False))
+    with pytest.raises(Refusal, match="the spool is full") as raised:
+        flow(project()).check_gate(full)
+    assert raised.value.reason is Reason.KAFKA_UNAVAILABLE
+    assert reason(_await(SpoolFull(), Backpressure(BackpressureLimits()))) is Reason.KAFKA_UNAVAILABLE
+
+
+def lane(gate: Backpressure, spool: Any = None) -> Lane:
+    producer: Any = None
+    return Lane("events", producer, gate, GatewayMetrics().ack_seconds.labels("events"), spool)
+
+
+async def _await(error: Exception, gate: Backpressure) -> None:
     sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     sent.set_exception(error)
-    steps = flow(project())
-    producer: Any = None
-    await steps.acknowledged(Lane("events", producer, gate, steps.metrics.ack_seconds.labels("events")), sent)
+    await flow(project()).acknowledged(lane(gate), sent)

@@ -197,6 +197,16 @@ def test_processes_are_named_by_service_and_number() -> None:
     assert Service("sink", 3).name == "sink-3"
 
 
+def test_each_gateway_has_a_spool_of_its_own() -> None:
+    environ = {"TRACEFLOW_GATEWAY_SPOOL": "/spool"}
+    given = {
+        service.name: service.program(environ, admin_port=1).environ["TRACEFLOW_GATEWAY_SPOOL"]
+        for service in (Service("gateway", 0), Service("gateway", 1))
+    }
+    assert given == {"gateway": "/spool/gateway", "gateway-1": "/spool/gateway-1"}
+    assert "TRACEFLOW_GATEWAY_SPOOL" not in Service("gateway", 0).program({}, admin_port=1).environ
+
+
 def test_lines_are_the_same_wherever_the_stream_is_cut() -> None:
     data = "eins\nzwei ü\r\n\nvier".encode()
     for cut in range(len(data) + 1):
