@@ -10,6 +10,10 @@ A connection is always in one of three phases, and each has a due time at which 
 - NONE: nothing is expected; an idle connection is ended by keep-alive.
 
 A request that arrives whole passes through all of them within one call and costs no timer.
+
+Connections are bounded in number, and one that waits for nothing must not keep out one that has something to say: when
+all places are taken, a new connection takes that of the one that has been idle for longest. Its client connects again
+when it needs to. Only where every place is busy a new one is answered 503.
 """
 
 import asyncio
@@ -48,9 +52,17 @@ class _Phase(Enum):
     NONE = auto()
 
 
-def protocol_with(limits: ConnectionLimits, on_refused: Callable[[Reason], None]) -> type[HttpToolsProtocol]:
+def protocol_with(
+    limits: ConnectionLimits, on_refused: Callable[[Reason], None], on_evicted: Callable[[], None] = lambda: None
+) -> type[HttpToolsProtocol]:
     """Return the protocol class that uvicorn makes one instance of per connection."""
-    return type("LimitedProtocol", (DeadlineProtocol,), {"limits": limits, "on_refused": staticmethod(on_refused)})
+    members = {
+        "limits": limits,
+        "on_refused": staticmethod(on_refused),
+        "on_evicted": staticmethod(on_evicted),
+        "idle": {},
+    }
+    return type("LimitedProtocol", (DeadlineProtocol,), members)
 
 
 class DeadlineProtocol(HttpToolsProtocol):
@@ -58,6 +70,9 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     limits: ConnectionLimits
     on_refused: Callable[[Reason], None]
+    on_evicted: Callable[[], None]
+    idle: "dict[DeadlineProtocol, None]"
+    """Of all connections those that wait for nothing, the longest first."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -76,19 +91,22 @@ class DeadlineProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection, and expect a request."""
         super().connection_made(transport)
-        self._surplus = len(self.connections) > self.limits.max_connections
+        self._surplus = len(self.connections) > self.limits.max_connections and not self._evict_one()
         if len(self.connections) > _HARD_CONNECTION_FACTOR * self.limits.max_connections:
             transport.abort()
         else:
+            self.idle[self] = None
             self._expect_by(self.loop.time() + self.limits.header_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timer with the connection."""
+        self.idle.pop(self, None)
         self._expect_nothing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse, then look at what is still missing."""
+        self.idle.pop(self, None)
         self._fed_bytes = len(data)
         super().data_received(data)
         if self._phase is _Phase.NONE:
@@ -143,8 +161,12 @@ class DeadlineProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Give what remains of a body that nobody reads a short while, so that the client sees its answer."""
         super().on_response_complete()
-        if self._phase is _Phase.BODY and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._phase is _Phase.BODY:
             self._expect_by(self.loop.time() + LINGER_S)
+        elif self._phase is _Phase.NONE and self.cycle.response_complete:
+            self.idle[self] = None
 
     def shutdown(self) -> None:
         """End the connection once what it has begun is answered."""
@@ -179,8 +201,19 @@ class DeadlineProtocol(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
+    def _evict_one(self) -> bool:
+        """End the connection that has been idle for longest; return whether there was one."""
+        longest = next(iter(self.idle), None)
+        if longest is None:
+            return False
+        del self.idle[longest]
+        longest.transport.close()
+        self.on_evicted()
+        return True
+
     def _expect_next(self) -> None:
         """Start keep-alive again: uvicorn did at the answer, and the rest of the body has ended that."""
+        self.idle[self] = None
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _on_due(self) -> None:

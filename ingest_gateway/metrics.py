@@ -102,6 +102,9 @@ class GatewayMetrics:
             f"{PREFIX}held_body_bytes", "Bytes of bodies that are being read.", registry=registry
         )
         self.connections = Gauge(f"{PREFIX}connections", "Open connections.", registry=registry)
+        self.evicted_connections = Counter(
+            f"{PREFIX}evicted_connections", "Idle connections ended to make room for new ones.", registry=registry
+        )
         self.projects = Gauge(f"{PREFIX}projects_keys", "Keys in the snapshot of projects.", registry=registry)
         self.projects_age_seconds = Gauge(
             f"{PREFIX}projects_age_seconds",

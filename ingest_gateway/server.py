@@ -72,7 +72,7 @@ def build_server(app: AsgiApp, settings: GatewaySettings, metrics: GatewayMetric
 
     config = uvicorn.Config(
         app,
-        http=protocol_with(limits, on_refused),
+        http=protocol_with(limits, on_refused, metrics.evicted_connections.inc),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -34,7 +34,9 @@ class GatewaySettings(Settings):
         ge=1_000_000,
         description="bodies being read, all together: memory under slow clients",
     )
-    max_connections: int = Field(default=10_000, ge=1, description="15 kB each; the next one is answered 503")
+    max_connections: int = Field(
+        default=10_000, ge=1, description="15 kB each; one more takes an idle one's place, or is answered 503"
+    )
     max_header_bytes: int = Field(default=32_768, ge=1_024, description="four times what browsers and proxies send")
     header_timeout_s: float = Field(default=10.0, gt=0, description="a request's headers arrive in one packet")
     body_timeout_s: float = Field(default=10.0, gt=0, description="for a body, beside the time of min_body_rate")

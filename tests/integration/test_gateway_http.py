@@ -447,13 +447,40 @@ def test_a_slow_body_is_served_as_long_as_it_comes(kafka: str, topics: str, data
 
 def test_connections_beyond_the_limit_are_told_so(kafka: str, topics: str, database: str, tmp_path: Path) -> None:
     with gateway(kafka=kafka, database=database, prefix=topics, directory=tmp_path, max_connections="2") as running:
-        with running.socket(), running.socket():
+        with running.socket() as first, running.socket() as second:
+            for busy in (first, second):
+                busy.sendall(b"GET /healthz HTTP/1.1\r\n")
             wait_until(lambda: running.metric("traceflow_gateway_connections") == 2, deadline_s=10)
             third = running.request("GET", "/healthz")
             assert (third.status, third.body["error"]) == (503, "overloaded")
             assert "retry-after" in third.headers
         wait_until(lambda: running.metric("traceflow_gateway_connections") == 0, deadline_s=10)
         assert running.request("GET", "/healthz").status == 200
+
+
+def test_a_new_connection_takes_the_place_of_the_one_that_is_idle_for_longest(
+    kafka: str, topics: str, database: str, tmp_path: Path
+) -> None:
+    with gateway(kafka=kafka, database=database, prefix=topics, directory=tmp_path, max_connections="3") as running:
+        wait_until(lambda: running.metric("traceflow_gateway_connections") == 0, deadline_s=10)
+        kept = [http.client.HTTPConnection("127.0.0.1", running.port, timeout=10) for _ in range(2)]
+        for connection in kept:
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().read() == b"ok\n"
+        with running.socket() as busy:
+            busy.sendall(b"GET /healthz HTTP/1.1\r\n")
+            wait_until(lambda: running.metric("traceflow_gateway_connections") == 3, deadline_s=10)
+            with running.socket() as silent:
+                wait_until(lambda: running.metric("traceflow_gateway_evicted_connections_total") == 1, deadline_s=10)
+                assert kept[0].sock.recv(1) == b""
+                kept[1].request("GET", "/healthz")
+                assert kept[1].getresponse().read() == b"ok\n"
+                assert running.request("GET", "/healthz").status == 200
+                assert silent.recv(1) == b""
+            busy.sendall(b"\r\n")
+            assert busy.recv(12) == b"HTTP/1.1 200"
+        for connection in kept:
+            connection.close()
 
 
 def test_bodies_beyond_what_may_be_held_are_told_so(kafka: str, topics: str, database: str, tmp_path: Path) -> None:
