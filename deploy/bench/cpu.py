@@ -1,6 +1,7 @@
 """CPU seconds and resident memory of processes, read from /proc: what a benchmark can trust on a shared machine."""
 
 import os
+import resource
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -48,6 +49,13 @@ def resident_bytes(pids: Iterable[int]) -> int:
         except OSError:
             continue
     return total
+
+
+def allow_many_files() -> int:
+    """Raise this process's limit of open files, and that of its children to come, as far as it may; return it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,11 +32,19 @@ class Hammer:
     """Clients for the time of a block, each with the request of one lane; its end waits for the last answers."""
 
     def __init__(
-        self, address: GatewayAddress, requests: Mapping[str, bytes], *, clients: int, pause_s: float = 0.0
+        self,
+        address: GatewayAddress,
+        requests: Mapping[str, bytes],
+        *,
+        clients: int,
+        pause_s: float = 0.0,
+        fresh: bool = False,
     ) -> None:
         self._address = address
         self._clients = clients
         self._pause_s = pause_s
+        self._fresh = fresh
+        """Each request on a connection of its own, as of a client that was not there before."""
         self._turns = itertools.cycle(requests.items())
         self._is_over = threading.Event()
         self._has_begun = threading.Event()
@@ -84,5 +92,7 @@ class Hammer:
             except ConnectionFailed:
                 status, retry_after_s = 0, None
             self.answers.append(Answered(lane, sent_at, time.monotonic() - sent_at, status, retry_after_s))
+            if self._fresh:
+                connection.close()
             await asyncio.sleep(self._pause_s)
         connection.close()
