@@ -58,7 +58,7 @@ class Lane:
         """Say what speaks against sending requests here."""
         if self.spool is None:
             return None if self.gate.ready else f"{Reason.KAFKA_UNAVAILABLE}: {self.name}"
-        return None if self.spool.has_room() else f"{Reason.KAFKA_UNAVAILABLE}: {self.name}, and {SPOOL_FULL}"
+        return None if self.spool.has_room else f"{Reason.KAFKA_UNAVAILABLE}: {self.name}, and {SPOOL_FULL}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class RequestFlow:
             Refusal: `kafka_unavailable`.
         """
         if lane.spool is not None:
-            if not lane.spool.has_room():
+            if not lane.spool.admit():
                 raise _spool_full()
             return
         health = lane.producer.health()

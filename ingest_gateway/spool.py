@@ -115,14 +115,19 @@ class Spool:
             first = self._read[0][1].at_ms / 1e3
         return 0.0 if first is None else max(0.0, self._wall_clock() - first)
 
+    @property
     def has_room(self) -> bool:
-        """Tell whether a request may be let in."""
-        self._steer()
+        """Tell whether requests can be taken now; may be asked from any thread."""
         if self._route is Route.DIRECT:
             return True
         limits = self._limits
         is_writable = self._writing_bytes < limits.writing_bytes and self._clock() >= self._disk_from_s
         return is_writable and self.size < limits.max_bytes
+
+    def admit(self) -> bool:
+        """Tell whether a request may be let in, after a look at the broker."""
+        self._steer()
+        return self.has_room
 
     def send(self, records: Sequence[Outgoing]) -> "asyncio.Future[None]":
         """Put a request into the queue; the future is done when it is durable, on the broker or on the disk.
@@ -248,14 +253,14 @@ class Spool:
             entry.segment.acked += 1
             self._stored -= 1
             self._on_step(SpoolStep.ACKED)
-        self._wake.set()
+            self._wake.set()
 
     # what is written and read
 
     def _write(self, entry: Entry) -> None:
         payload = encode_request(entry.records)
         size = HEAD_BYTES + len(payload)
-        if self.size + size > self._limits.max_bytes or self._writing_bytes > self._limits.writing_bytes:
+        if self.size + size > self._limits.max_bytes:
             entry.tell(SpoolFull())
             return
         self._writing.append((entry, payload))
@@ -263,35 +268,35 @@ class Spool:
         self._wake.set()
 
     async def _work(self) -> bool:
-        """Do one step, the most urgent first; return whether there may be more."""
-        if self._read and self._window.has_room and not self._writing:
-            self._feed()
-            await asyncio.sleep(0)
-            return True
+        """Take each step that is due once, so that none starves another; return whether there may be more."""
+        has_fed = self._feed()
+        # also where all that follows is done without waiting
+        await asyncio.sleep(0)
         if self._clock() < self._disk_from_s:
-            return False
+            return has_fed
         try:
-            return await self._work_on_disk()
+            return await self._work_on_disk() or has_fed
         except OSError as error:
             log.error("spool_disk_failed", lane=self._name, reason=error.strerror)
             self._disk_from_s = self._clock() + _DISK_PAUSE_S
-            return False
+            return has_fed
 
     async def _work_on_disk(self) -> bool:
-        segments = self._files.segments
+        has_worked, segments = False, self._files.segments
         if self._writing:
             await self._sync()
-        elif self._unusable:
+            has_worked = True
+        if self._unusable:
             await self._keep_aside(*self._unusable[0])
-        elif segments and segments[0].is_done:
-            await self._on_disk(self._files.remove_done)
-        elif self._next_unread is not None and not self._read:
+            has_worked = True
+        if self._next_unread is not None and not self._read:
             await self._load(*self._next_unread)
-        elif self._route is Route.DIRECT and segments and segments[-1].is_open:
+            has_worked = True
+        if self._route is Route.DIRECT and segments and segments[-1].is_open:
             self._files.seal()
-        else:
-            return False
-        return True
+        if segments and segments[0].is_done:
+            await self._on_disk(self._files.remove_done)
+        return has_worked
 
     async def _sync(self) -> None:
         """Write what has gathered, up to a batch, and answer its clients.
@@ -346,10 +351,11 @@ class Spool:
         after = segments[segments.index(segment) + 1 :]
         self._next_unread = (after[0], 0) if after else None
 
-    def _feed(self) -> None:
-        for _ in range(_SLICE):
-            if not self._read or not self._window.has_room:
-                return
+    def _feed(self) -> bool:
+        """Hand over some of what was read; return whether there was something that could be."""
+        fed = 0
+        while fed < _SLICE and self._read and self._window.has_room:
+            fed += 1
             segment, frame = self._read.popleft()
             entry = Entry((), client=None, at_s=frame.at_ms / 1e3)
             entry.segment, entry.size = segment, len(frame.payload)
@@ -359,6 +365,7 @@ class Spool:
                 self._unusable.append((entry, frame.payload))
             else:
                 self._hand(entry)
+        return fed > 0
 
     async def _keep_aside(self, entry: Entry, payload: bytes) -> None:
         """Keep what no broker will take, or nobody can read, for a person, and go on."""

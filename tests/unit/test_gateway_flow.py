@@ -131,10 +131,10 @@ class FakeSpool:
     """Has room or not."""
 
     def __init__(self, *, room: bool) -> None:
-        self._room = room
+        self.has_room = room
 
-    def has_room(self) -> bool:
-        return self._room
+    def admit(self) -> bool:
+        return self.has_room
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from adapters.kafka_producer import DeliveryFailed, ProducerHealth, Record
 from ingest_gateway.records import Outgoing
 from ingest_gateway.spool import Spool, SpoolFull
 from ingest_gateway.spool_files import SegmentFiles, SpoolStep, SpoolUnusable, hold_spool
-from ingest_gateway.spool_format import scan
+from ingest_gateway.spool_format import HEAD_BYTES, encode_request, scan
 from ingest_gateway.spool_route import Route, SpoolLimits
 
 AWAY = ProducerHealth(queue_fill=0.1, oldest_unacked_s=3.0, all_brokers_down=False)
@@ -95,7 +95,7 @@ class Running:
         self.set_aside += 1
 
     def send(self, *values: bytes) -> "list[asyncio.Future[None]]":
-        return [self.spool.send([Outgoing("events", b"p/s", value, [("kind", "events")])]) for value in values]
+        return [self.spool.send([request(value)]) for value in values]
 
     async def until(self, true: Callable[[], bool]) -> None:
         async with asyncio.timeout(20):
@@ -113,6 +113,10 @@ class Running:
         """End it as a crash does: what only memory knows is gone."""
         self.spool.close()
         await self._task
+
+
+def request(value: bytes) -> Outgoing:
+    return Outgoing("events", b"p/s", value, [("kind", "events")])
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -242,7 +246,7 @@ def test_a_full_spool_lets_nothing_in_and_loses_nothing_that_it_has(tmp_path: Pa
         await asyncio.gather(*running.send(b"x" * 2_000), return_exceptions=True)
         running.log.state = WELL
         await running.until_direct()
-        assert running.spool.has_room()
+        assert running.spool.admit()
         assert running.log.has == kept
         await running.stop()
 
@@ -251,12 +255,36 @@ def test_a_full_spool_lets_nothing_in_and_loses_nothing_that_it_has(tmp_path: Pa
 
 def test_a_spool_that_is_full_says_so_before_a_body_is_read(tmp_path: Path) -> None:
     async def main() -> None:
-        running = Running(tmp_path, max_bytes=1_000)
+        size = HEAD_BYTES + len(encode_request([request(b"x" * 900)]))
+        running = Running(tmp_path, max_bytes=size)
         running.log.state = AWAY
-        assert running.spool.has_room()
-        await asyncio.gather(*running.send(b"x" * 800), return_exceptions=True)
-        await asyncio.gather(*running.send(b"x" * 70), return_exceptions=True)
-        assert running.spool.size == 1_000 - 1_000 % running.spool.size
+        assert running.spool.admit()
+        await asyncio.gather(*running.send(b"x" * 900))
+        assert (running.spool.size, running.spool.admit(), running.spool.has_room) == (size, False, False)
+        await running.until_direct()
+        assert running.spool.admit()
+        await running.stop()
+
+    run(main())
+
+
+def test_the_disk_is_emptied_while_requests_keep_coming(tmp_path: Path) -> None:
+    async def main() -> None:
+        running = Running(tmp_path, max_bytes=200_000, window_bytes=400)
+        running.log.state = AWAY
+        await asyncio.gather(*running.send(*values(0, 1_000)))
+        running.log.state = WELL
+        sent = 1_000
+        told = []
+        while running.spool.route is not Route.DIRECT:
+            assert sent < 9_000, "what comes keeps what is there from being read"
+            told += running.send(*values(sent, sent + 3))
+            sent += 3
+            running.log.take()
+            await asyncio.sleep(0.001)
+        await running.until_direct()
+        await asyncio.gather(*told)
+        assert running.log.has == values(0, sent)
         await running.stop()
 
     run(main())
@@ -317,8 +345,8 @@ def test_a_disk_that_fails_refuses_and_one_that_works_again_is_used(
             (refused,) = running.send(b"2")
             with pytest.raises(SpoolFull):
                 await refused
-            assert not running.spool.has_room()
-        await running.until(running.spool.has_room)
+            assert not running.spool.admit()
+        await running.until(running.spool.admit)
         await asyncio.gather(*running.send(b"3"))
         await running.stop()
         again = Running(tmp_path)
