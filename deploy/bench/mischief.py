@@ -25,8 +25,8 @@ SLOW_CONNECTIONS = 500
 IDLE_CONNECTIONS = 10_000
 CONNECTIONS = 32
 BOMB_CONNECTIONS = 16
-BOMB_BYTES = 200_000_000
-"""Once inflated: ten times the limit."""
+BOMB_BYTES = 100_000_000
+"""Once inflated: five times the limit."""
 HOT_SESSION_REQUESTS_PER_S = 250
 EVENTS_PER_REQUEST = 20
 _AT_ONCE = 200
@@ -75,7 +75,8 @@ class Mischief:
         await self._flood(lambda number: self._head(len(body), key=f"tfk_{number:032x}") + body)
 
     async def bombs(self) -> None:
-        """Send small bodies that inflate to 200 MB, gzip and zstd in turn."""
+        """Send small bodies that inflate to 100 MB, gzip and zstd in turn."""
+        seconds = self._ends_at - time.monotonic()
         spaces = b" " * BOMB_BYTES
         bombs = [
             (b"gzip", isal_zlib.compress(spaces, 1, 31)),
@@ -86,6 +87,8 @@ class Mischief:
             self._head(len(bomb)).replace(b"\r\n\r\n", b"\r\nContent-Encoding: " + encoding + b"\r\n\r\n") + bomb
             for encoding, bomb in bombs
         ]
+        # making them took its time, on a busy machine all of it
+        self._ends_at = time.monotonic() + seconds
         await self._flood(lambda number: wires[number % len(wires)], connections=BOMB_CONNECTIONS)
 
     def _head(self, length: int, *, key: str | None = None) -> bytes:

@@ -66,7 +66,7 @@ CASES = (
     Case("hot_project", 10.0, what="32 connections without a pause, no limit"),
     Case("hot_session", 10.0, what="one session, 5,000 events/s"),
     Case("random_keys", 10.0, what="32 connections without a pause, a new key each request"),
-    Case("bombs", 10.0, what="16 connections without a pause, 200 MB of blanks as gzip or zstd"),
+    Case("bombs", 10.0, what="16 connections without a pause, 100 MB of blanks as gzip or zstd"),
 )
 
 
