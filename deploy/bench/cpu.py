@@ -2,12 +2,15 @@
 
 import os
 import resource
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 _TICK = os.sysconf("SC_CLK_TCK")
+_SAMPLE_S = 0.2
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -49,6 +52,32 @@ def resident_bytes(pids: Iterable[int]) -> int:
         except OSError:
             continue
     return total
+
+
+class Resident:
+    """The resident memory of a process and its descendants for the time of a block: the highest of samples."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="resident")
+        self.highest_mb = 0.0
+
+    def now_mb(self) -> float:
+        """Return what it is now."""
+        return resident_bytes(process_tree(self._pid)) / 1e6
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._is_over.wait(_SAMPLE_S):
+            self.highest_mb = max(self.highest_mb, self.now_mb())
 
 
 def allow_many_files() -> int:

@@ -85,7 +85,7 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 def run(lab: Lab) -> Result:
     """Take the broker away from a gateway under load, wait, and give it back."""
     port = free_port()
-    with tempfile.TemporaryDirectory() as folder, _own_broker(Path(folder)) as broker:
+    with tempfile.TemporaryDirectory() as folder, own_broker(Path(folder)) as broker:
         environ = {"TRACEFLOW_KAFKA_BOOTSTRAP": broker.server.bootstrap, "TRACEFLOW_GATEWAY_PORT": str(port)}
         with lab.process(("ingest_gateway",), prefix=PREFIX, partitions=PARTITIONS, cpu=None, **environ) as gateway:
             wires = requests(RequestHead(f"127.0.0.1:{port}", lab.target.project_key))
@@ -199,7 +199,7 @@ class Broker:
 
 
 @contextmanager
-def _own_broker(directory: Path) -> Iterator[Broker]:
+def own_broker(directory: Path) -> Iterator[Broker]:
     """Run a broker, with the topics made."""
     broker = Broker(directory)
     try:

@@ -7,20 +7,19 @@ those of the same minute. Bad clients are a process of their own (`mischief`).
 
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import orjson
 from pydantic import SecretStr
 
 from adapters.postgres import connect
 from adapters.projects import create_project
-from deploy.bench.cpu import allow_many_files, process_tree, resident_bytes
+from deploy.bench.cpu import Resident, allow_many_files
 from deploy.bench.hammer import Answered, Hammer
 from deploy.bench.lab import Lab, Worker
 from deploy.bench.outage import quantile, requests
@@ -37,7 +36,6 @@ PAUSE_S = 0.05
 QUIET_S = 5.0
 WARM_UP_S = 3.0
 REST_S = 3.0
-SAMPLE_S = 0.2
 HOT_RATE = 2_000
 """Events a second that the limited project may send."""
 MAX_ADDED_P99_MS = 100.0
@@ -119,32 +117,6 @@ class Stressed:
         ]
 
 
-class Resident:
-    """The resident memory of a process for the time of a block: the highest of samples."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="resident")
-        self.highest_mb = 0.0
-
-    def now_mb(self) -> float:
-        """Return what it is now."""
-        return resident_bytes(process_tree(self._worker.pid)) / 1e6
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._is_over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._is_over.wait(SAMPLE_S):
-            self.highest_mb = max(self.highest_mb, self.now_mb())
-
-
 def run(lab: Lab) -> Result:
     """Take the cases one after the other against one gateway."""
     allow_many_files()
@@ -182,7 +154,7 @@ def _projects(lab: Lab) -> dict[str, str]:
 
 
 def _measure(gateway: Worker, address: GatewayAddress, wires: Mapping[str, bytes], case: Case, key: str) -> Stressed:
-    resident = Resident(gateway)
+    resident = Resident(gateway.pid)
     with ExitStack() as stack:
         hammers = [
             stack.enter_context(Hammer(address, wires, clients=GOOD_CLIENTS, pause_s=PAUSE_S, fresh=fresh))
