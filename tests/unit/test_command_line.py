@@ -1,6 +1,7 @@
 import io
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -133,3 +134,15 @@ def test_workers_are_checked_before_anything_starts(tmp_path: Path) -> None:
     assert code == 1
     assert "--workers: 'sinks' is none of gateway, digest, analyze, sink" in err
     assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "spool"), [([], None), (["--spool", "here"], str(Path("here").absolute())), (["--spool", "/d"], "/d")]
+)
+def test_the_gateway_is_given_its_spool_as_a_setting(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], spool: str | None
+) -> None:
+    given: list[Mapping[str, str]] = []
+    monkeypatch.setattr("os.execve", lambda _program, _arguments, environ: given.append(environ))
+    assert outcome("gateway", *arguments)[0] == 0
+    assert [environ.get("TRACEFLOW_GATEWAY_SPOOL") for environ in given] == [spool]
