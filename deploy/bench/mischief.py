@@ -40,6 +40,8 @@ class Mischief:
         self._key = key
         self._ends_at = time.monotonic() + seconds
         self.outcomes: Counter[str] = Counter()
+        self._held: list[asyncio.StreamWriter] = []
+        """Connections that must not be closed before the end."""
 
     async def slow_headers(self) -> None:
         """Send a byte of headers a second on many connections."""
@@ -51,9 +53,13 @@ class Mischief:
 
     async def idle(self) -> None:
         """Hold as many connections as a gateway takes, each with one answered request behind it."""
-        places = asyncio.Semaphore(_AT_ONCE)
-        ends = await asyncio.gather(*(self._hold(places) for _ in range(IDLE_CONNECTIONS)))
-        self.outcomes.update(ends)
+        places, seconds = asyncio.Semaphore(_AT_ONCE), self._ends_at - time.monotonic()
+        opened = await asyncio.gather(*(self._open(places) for _ in range(IDLE_CONNECTIONS)))
+        # so many take their time to open
+        self._ends_at = time.monotonic() + seconds
+        self.outcomes.update(status for status, reader in opened if reader is None)
+        readers = [reader for _, reader in opened if reader is not None]
+        self.outcomes.update(await asyncio.gather(*(self._hold(reader) for reader in readers)))
 
     async def hot_project(self) -> None:
         """Send one project's events without a pause."""
@@ -158,28 +164,27 @@ class Mischief:
         finally:
             writer.close()
 
-    async def _hold(self, places: asyncio.Semaphore) -> str:
+    async def _open(self, places: asyncio.Semaphore) -> "tuple[str, asyncio.StreamReader | None]":
+        """Return the status of a first answer, and the connection if that is well."""
         try:
             async with places:
                 reader, writer = await asyncio.open_connection(*self._address)
                 writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
-                answer = await reader.readuntil(b"\r\n\r\n")
+                answer = await reader.readuntil(b"\r\n\r\nok\n")
         except (OSError, asyncio.IncompleteReadError):
-            return "closed"
-        if answer[9:12] != b"200":
-            writer.close()
-            return answer[9:12].decode()
+            return "closed", None
+        self._held.append(writer)
+        return answer[9:12].decode(), reader if answer[9:12] == b"200" else None
+
+    async def _hold(self, reader: asyncio.StreamReader) -> str:
         try:
             async with asyncio.timeout(max(0.0, self._ends_at - time.monotonic())):
-                while await reader.read(1_000):
-                    pass
+                await reader.read()
             return "closed"
         except TimeoutError:
             return "open"
         except OSError:
             return "closed"
-        finally:
-            writer.close()
 
 
 def main(arguments: Sequence[str]) -> None:

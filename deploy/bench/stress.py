@@ -59,7 +59,7 @@ class Case:
 CASES = (
     Case("slow_headers", 25.0, what="500 connections, a byte of headers a second"),
     Case("slow_bodies", 25.0, what="500 connections, a byte of a body a second"),
-    Case("idle", 30.0, what="10,000 connections, each idle after a request"),
+    Case("idle", 15.0, what="10,000 connections, each idle after a request"),
     Case("hot_project", 10.0, "limited", f"32 connections without a pause, {HOT_RATE:,} events/s allowed"),
     Case("hot_project", 10.0, what="32 connections without a pause, no limit"),
     Case("hot_session", 10.0, what="one session, 5,000 events/s"),
