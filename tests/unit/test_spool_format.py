@@ -1,7 +1,7 @@
 """A segment of the spool, read back whatever has become of its bytes: damage costs the frames that it touched."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest_gateway.records import Outgoing
@@ -18,6 +18,8 @@ from ingest_gateway.spool_format import (
 
 MARKER = bytes.fromhex("0123456789abcdef")
 AT_MS = 1_764_057_600_000
+
+PACE = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 payloads = st.lists(st.binary(max_size=60), min_size=1, max_size=8)
 
@@ -66,6 +68,7 @@ def test_a_scan_from_the_middle_tells_places_in_the_whole_segment() -> None:
     assert scan(data[start:-1], MARKER, offset=start).damages == [Damage(start, len(data) - 1)]
 
 
+@PACE
 @given(payloads, st.data())
 def test_cut_at_any_byte_it_holds_all_that_was_whole_before_the_cut(requests: list[bytes], data: st.DataObject) -> None:
     whole = segment(requests)
@@ -77,6 +80,7 @@ def test_cut_at_any_byte_it_holds_all_that_was_whole_before_the_cut(requests: li
     assert found.damages == ([Damage(left, cut)] if left < cut else [])
 
 
+@PACE
 @given(payloads, st.data())
 def test_a_bit_that_flipped_anywhere_costs_one_request_and_is_found(requests: list[bytes], data: st.DataObject) -> None:
     whole = bytearray(segment(requests))
@@ -89,6 +93,7 @@ def test_a_bit_that_flipped_anywhere_costs_one_request_and_is_found(requests: li
     assert found.damages == [Damage(start, ends(requests)[hit])]
 
 
+@PACE
 @given(payloads, st.data())
 def test_bytes_that_are_gone_or_other_never_become_a_request_that_was_not_written(
     requests: list[bytes], data: st.DataObject
