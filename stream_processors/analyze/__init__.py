@@ -1,14 +1,15 @@
 """The analyze stage's logic: from events and digests to findings, session snapshots and AI jobs.
 
 - `logic`: the `SessionLogic` that the stage runner folds with; `state`: what is kept of a session, and its bytes;
-- `intake`: records to signals (`normalise` for structured events), refusing what is malformed; `dedupe`: what was seen;
+- `records`: what is read of a record; `intake`: from that to signals (`normalise` for structured events);
+- `dedupe`: what was seen;
 - `detectors`: one module a finding; `config`: their thresholds per project; `findings`: verdicts with ids and owners;
 - `session`: who, where, when, which pages (`user_agent`, `place`), and the snapshot made of it;
 - `score`, `jobs`: how badly a session went, and which AI jobs it deserves;
 - `geo` (floor 2): places from a MaxMind file; `wiring` (floor 3): settings, and all of it put together.
 
-Everything but `geo` and `wiring` is pure (floor 1): it imports `schemas`, orjson and ua-parser, reads no clock, does no
-I/O, and is a function of the log alone.
+Everything but `geo` and `wiring` is pure (floor 1): it imports `schemas`, orjson, msgspec and ua-parser, reads no
+clock, does no I/O, and is a function of the log alone.
 """
 
 from collections.abc import Mapping

@@ -1,15 +1,16 @@
-"""From a record to what it tells: all that can be refused is refused here, before a state is touched."""
+"""From a record to what it tells: what can be refused is refused before a state is touched."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from schemas import messages
-from schemas.messages import Event
+import msgspec
+
 from schemas.reasons import Reason
 from schemas.signals import Click, PageView, ScriptError, Signal
 from schemas.signals import decode as decode_signal
 from stream_processors.analyze.normalise import place_of, signals_of
-from stream_processors.logic import LogRecord, RecordRefused
+from stream_processors.analyze.records import Digest, Event, EventBatch
+from stream_processors.logic import RecordRefused
 
 PAST_MS = 7 * 86_400_000
 FUTURE_MS = 600_000
@@ -24,7 +25,7 @@ _NO_WINDOW = "-"
 _MISSHAPEN = (KeyError, TypeError, AttributeError, ValueError)
 
 
-class Observation(NamedTuple):
+class Observation(msgspec.Struct, frozen=True, gc=False):
     """One thing that happened, as one source tells it."""
 
     t: int
@@ -35,57 +36,28 @@ class Observation(NamedTuple):
     """False for an event that was restamped: `t` is its arrival, so only what needs no time can be judged."""
 
 
-def read_object(record: LogRecord) -> dict[str, Any]:
-    """Decode a record's JSON.
+def observe(told: EventBatch | Digest) -> list[Observation]:
+    """Return what a record tells, in the order in which it tells it.
 
     Raises:
-        RecordRefused: it is malformed, or written by a newer version.
+        RecordRefused: it is misshapen.
     """
-    try:
-        return messages.decode_object(record.value)
-    except messages.MalformedRecord as error:
-        raise RecordRefused(Reason.RECORD_MALFORMED, str(error)) from error
-    except messages.NewerFormat as error:
-        raise RecordRefused(Reason.SCHEMA_NEWER, str(error)) from error
+    if isinstance(told, Digest):
+        return _observe_digest(told)
+    return [seen for event in told.events if (seen := _observe_event(event)) is not None]
 
 
-def read_integer(record: LogRecord, name: str) -> int:
-    """Decode one integer of a record.
-
-    Raises:
-        RecordRefused: the record or the field is malformed.
-    """
-    value = read_object(record).get(name)
-    if not isinstance(value, int):
-        raise RecordRefused(Reason.RECORD_MALFORMED, f"{name} is no integer")
-    return value
-
-
-def observe_events(batch: dict[str, Any]) -> list[Observation]:
-    """Return what the events of a batch tell, in the client's order.
-
-    Raises:
-        RecordRefused: a field is missing or of the wrong shape.
-    """
-    try:
-        _require(batch)
-        return [seen for event in batch["events"] if (seen := _observe(event)) is not None]
-    except _MISSHAPEN as error:
-        raise RecordRefused(Reason.RECORD_MALFORMED, f"events: {error!r}") from error
-
-
-def _observe(event: Event) -> Observation | None:
-    kind, t, signals = event["event_type"], event["timestamp"], signals_of(event)
+def _observe_event(event: Event) -> Observation | None:
+    kind, t, signals = event.event_type, event.timestamp, signals_of(event)
     if not signals:
-        _ = t + 0
         return None
-    timed = "restamped" not in event
+    timed = not event.restamped
     if kind not in _COUNTED:
         return Observation(t, signals, (), timed)
     if not timed:
-        return Observation(t, signals, (event["id"],), timed)
+        return Observation(t, signals, (event.id,), timed)
     place = f"{kind}|{t}|{place_of(event)}"
-    return Observation(t, signals, (place,) if _is_derived(event["id"]) else (event["id"], place), timed)
+    return Observation(t, signals, (place,) if _is_derived(event.id) else (event.id, place), timed)
 
 
 def _is_derived(event_id: str) -> bool:
@@ -93,23 +65,19 @@ def _is_derived(event_id: str) -> bool:
     return event_id[14:15] == "8"
 
 
-def observe_digest(digest: dict[str, Any]) -> list[Observation]:
+def _observe_digest(digest: Digest) -> list[Observation]:
     """Return what the signals of a digest tell; those whose time is implausible are left out.
 
     The recorded span is brought into the plausible time too.
-
-    Raises:
-        RecordRefused: a field is missing or of the wrong shape.
     """
+    earliest, latest = digest.received_at - PAST_MS, digest.received_at + FUTURE_MS
+    if digest.first is not None and not earliest <= digest.first <= latest:
+        digest.first = digest.received_at
+    if digest.last is not None and not earliest <= digest.last <= latest:
+        digest.last = digest.received_at
+    window = digest.window_id or _NO_WINDOW
     try:
-        _require(digest)
-        _ = digest["at"] + digest["event_count"]
-        received_at, window = digest["received_at"], digest["window_id"] or _NO_WINDOW
-        earliest, latest = received_at - PAST_MS, received_at + FUTURE_MS
-        for name in ("first", "last"):
-            if name in digest and not earliest <= digest[name] <= latest:
-                digest[name] = received_at
-        signals = [_recorded(plain, window) for plain in digest["signals"]]
+        signals = [_recorded(plain, window) for plain in digest.signals]
         return [
             Observation(signal.t, (signal,), _names(signal), timed=True)
             for signal in signals
@@ -117,11 +85,6 @@ def observe_digest(digest: dict[str, Any]) -> list[Observation]:
         ]
     except _MISSHAPEN as error:
         raise RecordRefused(Reason.RECORD_MALFORMED, f"digest: {error!r}") from error
-
-
-def _require(data: dict[str, Any]) -> None:
-    """Look at what every record carries."""
-    _ = data["settings"].get("version"), data["received_at"] + 0
 
 
 def _recorded(plain: dict[str, Any], window: str) -> Signal | None:

@@ -5,22 +5,23 @@ moves the clock, so that deadlines and closing wait for the recordings that were
 sessions be reported.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from schemas import messages, topics
 from schemas.ids import ai_job_id, parse_session_key
-from schemas.messages import AiJob, Kind, RecordSettings
+from schemas.messages import AiJob, Kind
 from schemas.reasons import Reason
 from schemas.signals import PageView, ScriptError, WebVital
 from stream_processors.analyze import state as states
 from stream_processors.analyze.detectors.panel import panel_for
 from stream_processors.analyze.detectors.verdict import Verdict
 from stream_processors.analyze.findings import to_finding
-from stream_processors.analyze.intake import Observation, observe_digest, observe_events, read_integer, read_object
+from stream_processors.analyze.intake import Observation, observe
 from stream_processors.analyze.jobs import deserved_jobs
 from stream_processors.analyze.place import Locate, nowhere
+from stream_processors.analyze.records import Digest, read_batch, read_digest, read_moment, read_source
 from stream_processors.analyze.session import snapshot
 from stream_processors.analyze.state import SessionState
 from stream_processors.logic import Emitted, Lifetime, LogRecord, Output, RecordRefused
@@ -47,11 +48,11 @@ class AnalyzeLogic:
 
     def clock(self, record: LogRecord) -> int:
         """Return the moment up to which the recordings have been digested."""
-        return read_integer(record, "at") if record.kind == Kind.DIGEST_TICK else 0
+        return read_moment(record) if record.kind == Kind.DIGEST_TICK else 0
 
     def source(self, record: LogRecord) -> int | None:
         """Return the offset in the recordings topic."""
-        return read_integer(record, "src") if record.kind in (Kind.DIGEST, Kind.DIGEST_TICK) else None
+        return read_source(record) if record.kind in (Kind.DIGEST, Kind.DIGEST_TICK) else None
 
     def open(self, _key: bytes, record: LogRecord) -> SessionState:
         """Make the state of a new life; its first record gives the settings."""
@@ -63,21 +64,17 @@ class AnalyzeLogic:
             parse_session_key(key)
         except ValueError as error:
             raise RecordRefused(Reason.RECORD_MALFORMED, str(error)) from error
-        data: Any = read_object(record)
         recorded = record.kind == Kind.DIGEST
-        observations = observe_digest(data) if recorded else observe_events(data)
+        told = read_digest(record) if recorded else read_batch(record)
+        observed = observe(told)
         # nothing is refused from here on
-        self._take_settings(state, data["settings"])
-        if recorded:
-            state.facts.take_digest(data)
-        else:
-            state.facts.take_batch(data)
-        arrived = data["at"] if recorded else record.timestamp
-        self._fold(
-            state, key, observations, recorded=recorded, due=arrived + state.panel.settle_ms + self.grace_ms, out=out
-        )
+        self._take_settings(state, told.settings)
+        state.facts.take(told)
+        arrived = told.at if isinstance(told, Digest) else record.timestamp
+        due = arrived + state.panel.settle_ms + self.grace_ms
+        self._fold(state, key, observed, recorded=recorded, due=due, out=out)
 
-    def _take_settings(self, state: SessionState, settings: RecordSettings) -> None:
+    def _take_settings(self, state: SessionState, settings: Mapping[str, Any]) -> None:
         """Keep the settings of a life's first record."""
         if state.gap_ms:
             return
@@ -91,11 +88,12 @@ class AnalyzeLogic:
     ) -> None:
         """Give the signals of what was observed to the detectors, unless it comes too late, or again."""
         by_signal, memories = state.panel.by_signal, state.memories
-        for t, signals, names, timed in seen:
+        for one in seen:
+            t, timed = one.t, one.timed
             late = timed and not state.is_timely(t, recorded=recorded)
-            if names and not late and state.seen.add(t, names):
+            if one.names and not late and state.seen.add(t, one.names):
                 continue
-            for signal in signals:
+            for signal in one.signals:
                 kind = type(signal)
                 if isinstance(signal, PageView):
                     state.facts.take_view(signal, recorded=recorded, counts=not late)

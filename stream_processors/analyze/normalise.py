@@ -25,7 +25,6 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from schemas.messages import Event
 from schemas.signals import (
     Change,
     ChangeKind,
@@ -40,6 +39,7 @@ from schemas.signals import (
     Signal,
     WebVital,
 )
+from stream_processors.analyze.records import Event
 
 MAX_NAME = 100
 """Characters of a form's or a field's name."""
@@ -55,54 +55,45 @@ _UNJUDGED_TAGS: Mapping[str, NotJudged] = {
     "audio": NotJudged.MEDIA,
     "a": NotJudged.LINK,
 }
-_NO_METADATA: Mapping[str, Any] = {}
 
 
 def signals_of(event: Event) -> Sequence[Signal]:
     """Return the signals of one event, all at its time."""
-    make = _RULES.get(event["event_type"])
+    make = _RULES.get(event.event_type)
     return make(event) if make is not None else ()
 
 
 def place_of(event: Event) -> str:
     """Return what tells an event apart from others of its kind and time."""
-    kind = event["event_type"]
-    get = event.get
+    kind = event.event_type
     if kind == "click":
-        return f"{get('x_position')}/{get('y_position')}/{get('element_selector')}"
+        return f"{event.x_position}/{event.y_position}/{event.element_selector}"
     if kind == "error":
-        return f"{get('error_message')}"
+        return event.error_message
     if kind == "web_vital":
-        return f"{get('event_name')}/{get('page_url')}"
-    return f"{get('page_url')}"
+        return f"{event.event_name}/{event.page_url}"
+    return event.page_url
 
 
-def _click(event: Mapping[str, Any]) -> Sequence[Signal]:
-    if event.get("event_name") in _NOT_PRIMARY:
+def _click(event: Event) -> Sequence[Signal]:
+    if event.event_name in _NOT_PRIMARY or event.metadata.trusted is False:
         return ()
-    metadata = event.get("metadata") or _NO_METADATA
-    if metadata.get("trusted") is False:
-        return ()
-    get = event.get
-    x, y = get("x_position"), get("y_position")
-    tag, id_, selector, text = (
-        get("element_tag", ""),
-        get("element_id", ""),
-        get("element_selector", ""),
-        get("element_text", ""),
-    )
-    not_judged = NotJudged.KEYBOARD if x == 0 and y == 0 else _not_judged(tag.lower(), metadata)
-    element = Element(tag, id_, get("element_class", ""), text, selector) if tag or selector else None
+    x, y = event.x_position, event.y_position
+    tag, selector, text = event.element_tag, event.element_selector, event.element_text
+    element, node = None, 0
+    if tag or selector:
+        element = Element(tag, event.element_id, event.element_class, text, selector)
+        node = _node(selector or f"{tag}#{event.element_id}", text)
     return (
         Click(
-            t=event["timestamp"],
+            t=event.timestamp,
             x=x or 0,
             y=y or 0,
-            node=_node(selector or f"{tag}#{id_}", text) if element is not None else 0,
+            node=node,
             element=element,
-            page_url=get("page_url", ""),
-            not_judged=not_judged,
-            event_id=event["id"],
+            page_url=event.page_url,
+            not_judged=NotJudged.KEYBOARD if x == 0 and y == 0 else _not_judged(tag.lower(), event.metadata.type),
+            event_id=event.id,
         ),
     )
 
@@ -112,65 +103,54 @@ def _node(selector: str, text: str) -> int:
     return -1 - zlib.crc32(f"{selector}|{text}".encode("utf-8", "replace"))
 
 
-def _not_judged(tag: str, metadata: Mapping[str, Any]) -> NotJudged | None:
+def _not_judged(tag: str, type_: Any) -> NotJudged | None:
     if tag == "input":
-        return None if _text(metadata.get("type")) in _BUTTON_TYPES else NotJudged.TEXT_ENTRY
+        return None if _text(type_) in _BUTTON_TYPES else NotJudged.TEXT_ENTRY
     return _UNJUDGED_TAGS.get(tag)
 
 
 def _pageview(event: Event) -> Sequence[Signal]:
-    metadata = event.get("metadata") or _NO_METADATA
-    return (
-        PageView(
-            event["timestamp"], event.get("page_url", ""), event.get("page_title", ""), _text(metadata.get("referrer"))
-        ),
-    )
+    return (PageView(event.timestamp, event.page_url, event.page_title, _text(event.metadata.referrer)),)
 
 
-def _error(event: Mapping[str, Any]) -> Sequence[Signal]:
-    get = event.get
-    message, stack = get("error_message", ""), get("error_stack", "")
-    return (ScriptError(event["timestamp"], message, stack, get("page_url", ""), event["id"]),)
+def _error(event: Event) -> Sequence[Signal]:
+    return (ScriptError(event.timestamp, event.error_message, event.error_stack, event.page_url, event.id),)
 
 
 def _input(event: Event) -> Sequence[Signal]:
-    change = Change(event["timestamp"], ChangeKind.INPUT)
-    metadata = event.get("metadata") or _NO_METADATA
-    form = _text(metadata.get("form"))
+    change = Change(event.timestamp, ChangeKind.INPUT)
+    form = _text(event.metadata.form)
     if not form:
         return (change,)
-    field = _text(metadata.get("field")) or event.get("element_selector", "")
-    return (change, FormTouch(event["timestamp"], form[:MAX_NAME], field[:MAX_NAME], event.get("page_url", "")))
+    field = _text(event.metadata.field) or event.element_selector
+    return (change, FormTouch(event.timestamp, form[:MAX_NAME], field[:MAX_NAME], event.page_url))
 
 
 def _form_submit(event: Event) -> Sequence[Signal]:
-    metadata = event.get("metadata") or _NO_METADATA
-    form = _text(metadata.get("form"))
-    return (FormSubmit(event["timestamp"], form[:MAX_NAME], event.get("page_url", "")),)
+    return (FormSubmit(event.timestamp, _text(event.metadata.form)[:MAX_NAME], event.page_url),)
 
 
 def _web_vital(event: Event) -> Sequence[Signal]:
-    value = (event.get("metadata") or _NO_METADATA).get("value")
+    value = event.metadata.value
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return ()
-    name, page_url = event.get("event_name", "").upper(), event.get("page_url", "")
-    return (WebVital(event["timestamp"], name, float(value), page_url, event["id"]),)
+    return (WebVital(event.timestamp, event.event_name.upper(), float(value), event.page_url, event.id),)
 
 
 def _visibility(event: Event) -> Sequence[Signal]:
-    change = Change(event["timestamp"], ChangeKind.VISIBILITY)
-    if event.get("event_name") != "hidden":
+    change = Change(event.timestamp, ChangeKind.VISIBILITY)
+    if event.event_name != "hidden":
         return (change,)
-    return (change, Leave(event["timestamp"], event.get("page_url", ""), hidden=True))
+    return (change, Leave(event.timestamp, event.page_url, hidden=True))
 
 
 def _page_leave(event: Event) -> Sequence[Signal]:
-    return (Leave(event["timestamp"], event.get("page_url", "")),)
+    return (Leave(event.timestamp, event.page_url),)
 
 
 def _change(what: ChangeKind) -> Callable[[Event], Sequence[Signal]]:
     def make(event: Event) -> Sequence[Signal]:
-        return (Change(event["timestamp"], what),)
+        return (Change(event.timestamp, what),)
 
     return make
 
@@ -179,7 +159,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-_RULES: dict[str, Callable[[Any], Sequence[Signal]]] = {
+_RULES: dict[str, Callable[[Event], Sequence[Signal]]] = {
     "click": _click,
     "pageview": _pageview,
     "error": _error,

@@ -11,9 +11,10 @@ from typing import Any
 import orjson
 
 from schemas.ids import session_row_id
-from schemas.messages import Digest, EventBatch, RecordingSummary, SessionSnapshot
+from schemas.messages import RecordingSummary, SessionSnapshot
 from schemas.signals import PageView
 from stream_processors.analyze.place import Locate
+from stream_processors.analyze.records import Context, Digest, Event, EventBatch
 from stream_processors.analyze.user_agent import parse_user_agent
 
 MAX_PAGES = 200
@@ -57,50 +58,52 @@ class SessionFacts:
     """First and last event time, number of rrweb events."""
     properties: dict[str, Any] = field(default_factory=dict)
 
-    def take_batch(self, batch: EventBatch) -> None:
-        """Take in what a request says about the session: all but its page views, which may be repetitions."""
-        self._identify(batch)
-        for event in batch["events"]:
-            t = event["timestamp"]
+    def take(self, told: EventBatch | Digest) -> None:
+        """Take in what a record says about the session: all but its page views, which may be repetitions."""
+        self.received_at = self.received_at or told.received_at
+        self.visitor_id = self.visitor_id or told.visitor_id
+        self.user_agent = self.user_agent or told.user_agent
+        self.ip = self.ip or told.ip
+        if isinstance(told, Digest):
+            self._take_recording(told)
+        else:
+            self._take_batch(told)
+
+    def _take_batch(self, batch: EventBatch) -> None:
+        for event in batch.events:
+            t = event.timestamp
             if not self.started_at <= t <= self.ended_at:
                 self.take_time(t)
-            if (not self.landing or t < self.landing[0]) and (url := event.get("page_url")):
-                self.landing = [t, url]
-            if event["event_type"] == "pageview":
-                referrer = (event.get("metadata") or {}).get("referrer")
-                if isinstance(referrer, str):
-                    self._refer(t, referrer)
-        if (sent_at := batch.get("sent_at")) is not None:
-            skew = batch["received_at"] - sent_at
+            if event.page_url and (not self.landing or t < self.landing[0]):
+                self.landing = [t, event.page_url]
+            if event.event_type == "pageview" and isinstance(event.metadata.referrer, str):
+                self._refer(t, event.metadata.referrer)
+        if batch.sent_at is not None:
+            skew = batch.received_at - batch.sent_at
             self.skew_ms = skew if self.skew_ms is None else min(self.skew_ms, skew)
-        if (context := batch.get("context")) is None:
-            return
-        self.screen = self.screen or context.get("screen_resolution", "")
-        self.fingerprint = self.fingerprint or context.get("device_fingerprint", "")
-        if (referrer := context.get("referrer")) is not None and batch["events"]:
-            self._refer(min(event["timestamp"] for event in batch["events"]), referrer)
-        if properties := context.get("custom_properties"):
-            self._describe(properties)
+        if batch.context is not None:
+            self._take_context(batch.context, batch.events)
 
-    def take_digest(self, digest: Digest) -> None:
-        """Take in what a digest says about its chunk: all but its signals."""
-        self._identify(digest)
-        if not digest["event_count"]:
+    def _take_context(self, context: Context, events: Sequence[Event]) -> None:
+        self.screen = self.screen or context.screen_resolution
+        self.fingerprint = self.fingerprint or context.device_fingerprint
+        if context.referrer is not None and events:
+            self._refer(min(event.timestamp for event in events), context.referrer)
+        if context.custom_properties:
+            self._describe(context.custom_properties)
+
+    def _take_recording(self, digest: Digest) -> None:
+        if not digest.event_count:
             return
-        first, last = digest.get("first", digest["received_at"]), digest.get("last", digest["received_at"])
+        first = digest.received_at if digest.first is None else digest.first
+        last = digest.received_at if digest.last is None else digest.last
         self.take_time(first)
         self.take_time(last)
         if self.recording:
             start, end, count = self.recording
-            self.recording = [min(start, first), max(end, last), count + digest["event_count"]]
+            self.recording = [min(start, first), max(end, last), count + digest.event_count]
         else:
-            self.recording = [first, last, digest["event_count"]]
-
-    def _identify(self, record: EventBatch | Digest) -> None:
-        self.received_at = self.received_at or record["received_at"]
-        self.visitor_id = self.visitor_id or record.get("visitor_id", "")
-        self.user_agent = self.user_agent or record.get("user_agent", "")
-        self.ip = self.ip or record.get("ip", "")
+            self.recording = [first, last, digest.event_count]
 
     def take_time(self, t: int) -> None:
         """Take in that something happened at `t`."""

@@ -2,23 +2,23 @@ import random
 from itertools import permutations
 from typing import Any
 
+import msgspec
 import pytest
 
 from schemas.environment import SettingsError
-from schemas.messages import EventBatch, SessionSnapshot
+from schemas.messages import SessionSnapshot
 from schemas.signals import PageView
 from stream_processors.analyze import build_logic
 from stream_processors.analyze.dedupe import LATENESS_MS, MAX_GENERATION, Seen
 from stream_processors.analyze.place import Place
+from stream_processors.analyze.records import EventBatch
 from stream_processors.analyze.session import MAX_DURATION_MS, MAX_PAGES, SessionFacts, snapshot
 from stream_processors.analyze.user_agent import parse_user_agent
 
 
 def batch(*events: dict[str, Any], **fields: Any) -> EventBatch:
     made = [{"id": str(n), "event_type": "custom", **event} for n, event in enumerate(events)]
-    made_batch: Any = {"v": 1, "project_id": "p", "session_id": "s", "received_at": 1000, "settings": {"version": 1}}
-    whole: EventBatch = made_batch | {"events": made} | fields
-    return whole
+    return msgspec.convert({"v": 1, "received_at": 1000, "settings": {}, "events": made, **fields}, EventBatch)
 
 
 def seen(facts: SessionFacts, **options: Any) -> SessionSnapshot:
@@ -29,7 +29,7 @@ def seen(facts: SessionFacts, **options: Any) -> SessionSnapshot:
 def test_times_are_the_earliest_and_the_latest_in_any_order() -> None:
     for order in permutations((500, 300, 900)):
         facts = SessionFacts()
-        facts.take_batch(batch(*({"timestamp": t} for t in order)))
+        facts.take(batch(*({"timestamp": t} for t in order)))
         assert (facts.started_at, facts.ended_at) == (300, 900)
 
 
@@ -40,22 +40,22 @@ def test_the_duration_saturates() -> None:
 
 def test_the_first_that_is_said_of_a_visitor_stays() -> None:
     facts = SessionFacts()
-    facts.take_batch(batch(ip="192.0.2.1"))
-    facts.take_batch(batch(visitor_id="v1", ip="192.0.2.2"))
-    facts.take_batch(batch(visitor_id="v2"))
+    facts.take(batch(ip="192.0.2.1"))
+    facts.take(batch(visitor_id="v1", ip="192.0.2.2"))
+    facts.take(batch(visitor_id="v2"))
     assert (facts.visitor_id, facts.ip) == ("v1", "192.0.2.1")
 
 
 def test_the_skew_is_the_least_that_was_seen() -> None:
     facts = SessionFacts()
     for sent_at in (700, 990, 400):
-        facts.take_batch(batch(sent_at=sent_at))
+        facts.take(batch(sent_at=sent_at))
     assert facts.skew_ms == 10
 
 
 def test_a_clock_that_is_ahead_has_a_negative_skew() -> None:
     facts = SessionFacts()
-    facts.take_batch(batch(sent_at=5000))
+    facts.take(batch(sent_at=5000))
     assert facts.skew_ms == -4000
 
 
@@ -68,13 +68,13 @@ def test_the_landing_page_and_the_referrer_are_those_of_the_earliest_event() -> 
     ]
     for order in permutations(events):
         facts = SessionFacts()
-        facts.take_batch(batch(*order))
+        facts.take(batch(*order))
         assert (facts.landing, facts.referrer) == ([1, "/a"], [1, "https://g/"])
 
 
 def test_a_first_page_without_a_referrer_was_entered_directly() -> None:
     facts = SessionFacts()
-    facts.take_batch(
+    facts.take(
         batch(
             {"timestamp": 1, "event_type": "pageview", "page_url": "/a", "metadata": {"referrer": ""}},
             {"timestamp": 2, "event_type": "pageview", "page_url": "/b", "metadata": {"referrer": "https://site/a"}},
@@ -85,15 +85,15 @@ def test_a_first_page_without_a_referrer_was_entered_directly() -> None:
 
 def test_the_context_tells_the_referrer_and_the_screen() -> None:
     facts = SessionFacts()
-    facts.take_batch(batch({"timestamp": 5}, context={"referrer": "https://g/", "screen_resolution": "1x2"}))
-    facts.take_batch(batch({"timestamp": 9}, context={"referrer": "https://site/", "screen_resolution": "3x4"}))
+    facts.take(batch({"timestamp": 5}, context={"referrer": "https://g/", "screen_resolution": "1x2"}))
+    facts.take(batch({"timestamp": 9}, context={"referrer": "https://site/", "screen_resolution": "3x4"}))
     assert (seen(facts).referrer, seen(facts).screen_resolution) == ("https://g/", "1x2")
 
 
 def test_custom_properties_are_merged_and_bounded() -> None:
     facts = SessionFacts()
     for properties in ({"plan": "free", "n": 1}, {"plan": "pro"}, {"big": "x" * 9_000}):
-        facts.take_batch(batch({"timestamp": 5}, context={"custom_properties": properties}))
+        facts.take(batch({"timestamp": 5}, context={"custom_properties": properties}))
     assert seen(facts).custom_properties == {"plan": "pro", "n": 1}
 
 
