@@ -10,8 +10,9 @@ facts and the states are functions of the log.
    chain counts whatever its source is, since the upstream log may have lost its beginning to retention.
 3. A tick moves the clock forward or not at all. When it does, sessions are settled in order of what is due: woken,
    closed after their gap, forgotten after their residue but not by the tick that closed them. After each tick, whether
-   it moved the clock or not, the sessions that changed since the last tick are reported; one that was closed just now
-   is not, because closing emits the final snapshot. What the tick itself gives comes last.
+   it moved the clock or not, the sessions of the records since the last tick are reported; one that was closed just now
+   is not, because closing emits the final snapshot, nor one that was only woken, because waking says what it has found
+   and changes nothing else. What the tick itself gives comes last.
 4. Late data reopens a closed session: the same life goes on. Its last activity never moves back.
 5. What a record cannot give is parked, and its effect on the state is none: for a reason that the logic names, or as
    `engine_error` with the traceback. A session whose settling raises is closed without outputs, and the tick is parked
@@ -59,6 +60,10 @@ class PartitionFold(Generic[S]):
         heads = list(self._sessions.heads())
         self._agenda = Agenda(heads)
         self._changed = {key for key, head in heads if head.offset > self._position.last_tick}
+        self._ahead: dict[int, set[bytes]] = {}
+        for key, head in heads:
+            if head.offset > self._position.offset:
+                self._ahead.setdefault(head.offset, set()).add(key)
         self._open = sum(not head.is_closed for _, head in heads)
 
     @property
@@ -244,6 +249,8 @@ class PartitionFold(Generic[S]):
     # --- a tick
 
     def _tick(self, record: LogRecord, moment: int) -> None:
+        # what this tick gave for these was sent before their facts
+        self._changed -= self._ahead.pop(record.offset, set())
         if moment > self._position.watermark:
             self._position = self._position._replace(watermark=moment, clock_tick=record.offset)
             for key, head in self._collect_due(record, moment):
@@ -292,7 +299,6 @@ class PartitionFold(Generic[S]):
             head = _closed(head, record)
             self._sessions.change_head(key, head)
         self._open -= head.is_closed
-        self._changed.add(key)
         self._agenda.note(key, head)
 
     def _wake(self, key: bytes, head: SessionHead, record: LogRecord) -> SessionHead:
@@ -324,7 +330,7 @@ class PartitionFold(Generic[S]):
         return head
 
     def _report_changes(self, record: LogRecord) -> None:
-        """Report what changed since the last tick, in order of the log."""
+        """Report the sessions of the records since the last tick, in order of the log."""
         found = []
         for key in self._changed:
             head = self._sessions.head(key)

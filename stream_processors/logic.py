@@ -91,7 +91,7 @@ class SessionLogic(Protocol[S]):
     """Record kinds that belong to a session: their key names it."""
 
     tick_kinds: frozenset[str]
-    """Record kinds that belong to no session: they may move the clock, and changed sessions are reported at each."""
+    """Record kinds that belong to no session: they may move the clock; sessions with records since are reported."""
 
     def clock(self, record: LogRecord) -> int:
         """Return the moment that a tick record shows, epoch ms; 0 if it moves no clock.
@@ -129,7 +129,8 @@ class SessionLogic(Protocol[S]):
     def on_time(self, state: S, key: bytes, *, moment: int, offset: int, out: Emitted) -> None:
         """Settle what is due: `moment` is beyond `wake_at`; `offset` is the record that moved the clock.
 
-        Called at most once a tick; a session for which it raises is closed without outputs.
+        Called at most once a tick; a session for which it raises is closed without outputs. What `on_report` emits must
+        not depend on it: a session that is only woken is not reported.
         """
 
     def on_close(self, state: S, key: bytes, *, moment: int, offset: int, out: Emitted) -> None:
@@ -139,7 +140,7 @@ class SessionLogic(Protocol[S]):
         """
 
     def on_report(self, state: S, key: bytes, *, offset: int, out: Emitted) -> None:
-        """Emit the snapshot of a session that changed since the last tick; must not change the state.
+        """Emit the snapshot of a session that had records since the last tick; must not change the state.
 
         `offset` is the record that changed it last: the same offset always comes with the same state.
         """

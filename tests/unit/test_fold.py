@@ -134,15 +134,29 @@ def test_a_recovered_fold_reports_what_changed_since_the_last_tick_and_nothing_e
     assert versions(after) == [(b"b", 2, False)]
 
 
-def test_waking_settles_in_order_of_what_is_due_and_is_reported_by_the_same_tick() -> None:
+def test_waking_settles_in_order_of_what_is_due() -> None:
     fold = PartitionFold(ToyLogic())
     log = [record(0, 0, wake=300), record(1, 0, key=b"b", wake=200), record(2, 0, key=b"c", wake=400), tick(3, 0)]
     fold.apply(log)
     batch = fold.apply([clock(4, 301)])
     assert sent(batch, "signals") == [{"id": 4, "woken": [200]}, {"id": 4, "woken": [300]}]
-    assert versions(batch) == [(b"a", 4, False), (b"b", 4, False)]
     assert head(fold).wake == 0
     assert head(fold, b"c").wake == 400
+
+
+def test_a_session_that_is_only_woken_is_not_reported() -> None:
+    fold = PartitionFold(ToyLogic())
+    fold.apply([record(0, 0, wake=300), record(1, 0, key=b"b", wake=300), tick(2, 0), record(3, 0, key=b"b")])
+    assert versions(fold.apply([clock(4, 301)])) == [(b"b", 4, False)]
+
+
+def test_a_recovered_fold_does_not_report_a_session_whose_waking_is_in_its_facts_already() -> None:
+    log = [record(0, 0, wake=300), tick(1, 0)]
+    before, ahead = PartitionFold(ToyLogic()), PartitionFold(ToyLogic())
+    batch = before.apply(log)
+    facts = dict([*batch.facts, batch.record, *ahead.apply([*log, clock(2, 301)]).facts])
+    after = PartitionFold(ToyLogic(), recover(facts))
+    assert [output.topic for output in after.apply([clock(2, 301)]).outputs] == ["ai_jobs"]
 
 
 def test_waking_is_no_activity() -> None:
