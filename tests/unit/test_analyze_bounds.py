@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-import orjson
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,6 +16,19 @@ from tests.analyze_log import GAP_MS, KEY, T0, Log, fold
 
 MAX_STATE_BYTES = 600_000
 URL = "https://a/" + "p" * 2_000
+
+
+STATE_OF_FORMAT_2 = (
+    b'[2,0,1800000,86400000,null,false,0,0,1765000001500,0,0,0,[1765000002000,1765000000000,1765000001500,"v",'
+    b'"UA","","1x2","",null,[1765000000000,"https://a/"],[1765000000000,"https://g/"],{"https://a/":[176500000'
+    b'0000,1]},1,0,[],{"plan":"pro"}],[1765000000000,"BfsgDUnARK6Tyyd6IkTr4imaLuNUDXFa",""],{"clicks":[1765000'
+    b'017000,false,0,[""],["","https://a/"],[[1765000000900,5,6,0,-605603923,1,-1,1765000017000,["button","","'
+    b'","","#buy","",1]]],[[1765000000000,5,0,0],[1765000001500,0,0,894310741]],[[1765000000950,"ebee36c0b57a"'
+    b',"boom",0]],{}],"error":[[[1765000000950,"ebee36c0b57a"]],[],[]],"form_abandonment":[[["","f","https://a'
+    b'/",2532209984,1765000001500,1765000001500,["mail"]]],[],[[1765000000000,"",1765000017000,2532209984]],{}'
+    b',0],"quick_back":[[[1765000000000,"","https://a/",1765000017000]],[],0],"slow_load":[[1765000000000],[],'
+    b'[]]},{"error":1},[[1765000000950,"error","https://a/","boom"]]]'
+)
 
 
 def folded(log: Log) -> states.SessionState:
@@ -111,9 +124,28 @@ def test_a_state_comes_back_as_it_was() -> None:
 def test_a_state_of_a_newer_version_ends_the_process() -> None:
     log = Log()
     log.events(at=0)
-    form, *rest = orjson.loads(states.encode(folded(log)))
-    with pytest.raises(NewerStateFormat, match="format 4, this version reads up to 3"):
-        states.decode(orjson.dumps([form + 1, *rest]))
+    form, *rest = msgspec.msgpack.decode(states.encode(folded(log)))
+    with pytest.raises(NewerStateFormat, match="format 5, this version reads up to 4"):
+        states.decode(msgspec.msgpack.encode([form + 1, *rest]))
+
+
+def test_a_state_of_an_older_version_is_read_as_what_it_was() -> None:
+    log = Log()
+    page = {"page_url": "https://a/"}
+    log.events(
+        {"t": 0, "event_type": "pageview", **page, "metadata": {"referrer": "https://g/"}},
+        {"t": 900, "event_type": "click", **page, "x_position": 5, "y_position": 6, "element_selector": "#buy"}
+        | {"element_tag": "button"},
+        {"t": 950, "event_type": "error", **page, "error_message": "boom"},
+        {"t": 1_500, "event_type": "input", **page, "metadata": {"form": "f", "field": "mail"}},
+        at=2_000,
+        visitor_id="v",
+        user_agent="UA",
+        context={"screen_resolution": "1x2", "custom_properties": {"plan": "pro"}},
+    )
+    old, new = states.decode(STATE_OF_FORMAT_2), folded(log)
+    assert (old.facts, old.seen, old.counts, old.moments) == (new.facts, new.seen, new.counts, new.moments)
+    assert old.memories["clicks"] == new.memories["clicks"]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

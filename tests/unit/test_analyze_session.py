@@ -247,7 +247,7 @@ def test_the_memory_is_bounded_and_what_is_packed_is_all_of_it() -> None:
     memory, rnd = Seen(), random.Random(1)
     for n in range(10_000):
         memory.add(n, (f"{rnd.random()}",))
-    assert len(memory.present) + len(memory.past) <= 2 * MAX_GENERATION
+    assert len(memory) <= 2 * MAX_GENERATION
     again = Seen.unpack(*memory.pack())
     for name in ("new", "0.1"):
         assert again.add(5, (name,)) == memory.add(5, (name,))
