@@ -225,11 +225,13 @@ def encode(signal: Signal) -> dict[str, Any]:
     out: dict[str, Any] = {"k": signal.tag}
     for name in signal.__slots__:
         value = getattr(signal, name)
-        if isinstance(value, Element):
-            out[name] = {f: v for f in Element.__slots__ if (v := getattr(value, f))}
-        elif value or name == "t":
-            out[name] = value
+        if value or name == "t":
+            out[name] = _encode_element(value) if isinstance(value, Element) else value
     return out
+
+
+def _encode_element(element: Element) -> dict[str, str]:
+    return {name: value for name in element.__slots__ if (value := getattr(element, name))}
 
 
 def decode(data: Mapping[str, Any]) -> Signal | None:

@@ -23,7 +23,9 @@ where it was heard.
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any
 
 from schemas.signals import Change, ChangeKind, Signal
@@ -59,6 +61,7 @@ _OWN_KINDS = frozenset(
 """Kinds that a page may make by itself all the time."""
 
 _Key = tuple[str, int, str, bool, bool]
+_is_background: Callable[[_Key], bool] = itemgetter(3)
 
 
 @dataclass(slots=True)
@@ -132,7 +135,7 @@ class Answers:
         is_background = what in _OWN_KINDS and background.is_own(place, t)
         if what in _GAINS and not (lone or is_background):
             self._gain(t, out)
-        key = (what.value, node, name, is_background, lone)
+        key = (what, node, name, is_background, lone)
         if key in self.sent or not self._has_room(is_background) or not self._is_timely(t, what, place, background):
             return
         self.sent[key] = None
@@ -218,8 +221,10 @@ class Answers:
         )
 
     def _has_room(self, is_background: bool) -> bool:
-        count = sum(key[3] == is_background for key in self.sent)
-        return count < (MAX_SENT_BACKGROUND if is_background else MAX_SENT)
+        in_background = sum(map(_is_background, self.sent))
+        if is_background:
+            return in_background < MAX_SENT_BACKGROUND
+        return len(self.sent) - in_background < MAX_SENT
 
     def _gain(self, t: int, out: list[Signal]) -> None:
         """Something came: a removal at the same moment was no lone one."""

@@ -11,7 +11,7 @@ Not followed: a cursor whose button is down (a slider, a drawing, a selection) o
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from schemas.signals import CursorTurn, Signal
 from stream_processors.digest.dom import TAG, Tree
@@ -112,7 +112,11 @@ def _read(t: int, positions: Any) -> Iterable[tuple[int, int, int, int]]:
     for position in positions[:MAX_POSITIONS] if isinstance(positions, list) else ():
         if not isinstance(position, dict):
             continue
-        numbers = [position.get(name) for name in ("timeOffset", "x", "y", "id")]
-        if all(isinstance(number, int | float) and abs(number) < 2**31 for number in numbers):
-            offset, x, y, node = (int(number) for number in numbers if number is not None)
-            yield t + min(offset, 0), x, y, node
+        get = position.get
+        offset, x, y, node = get("timeOffset"), get("x"), get("y"), get("id")
+        if _is_place(x) and _is_place(y) and _is_place(offset) and _is_place(node):
+            yield t + min(int(offset), 0), int(x), int(y), int(node)
+
+
+def _is_place(number: Any) -> TypeGuard[float]:
+    return isinstance(number, int | float) and -(2**31) < number < 2**31
