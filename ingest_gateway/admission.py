@@ -2,9 +2,10 @@
 
 Theory. The log holds events exactly as they will be stored, so everything about form is decided here, once:
 
-- An event's id is the client's UUID, else a hash of the project, the session and the bytes of the `events` array, plus
-  the event's place in it: a request that is repeated after a lost answer gives the same ids, and splitting it into
-  records changes none. Only what was parsed counts, so white space between retries is free.
+- An event's id is the client's UUID, else a hash of the project, the session and all events of the request, plus the
+  event's place among them: a request that is repeated after a lost answer gives the same ids, and splitting it into
+  records changes none. Only what was parsed counts (`canonical`), so white space and the order of an event's fields may
+  differ between retries.
 - The timestamp is the client's if it can be believed (`event_time`), else the time of receipt; then the event says
   `restamped`, its id holds no time, and `metadata.client_timestamp` keeps what was sent.
 - An event belongs to the session that it names, else to the request's. A server-side client sends many sessions in one
@@ -233,10 +234,16 @@ class _Judge:
                 raise EventRefusal(Reason.EVENT_FIELD_INVALID, f"id must be a UUID like {_UUID_EXAMPLE}")
             return value.lower()
         if self._ids is None:
-            events = encoded(self._events)
+            events = canonical(self._events)
             seed = event_seed(project_id=self._project_id, session_id=self._session_id or "", events=events)
             self._ids = EventIds(seed=seed, count=len(self._events))
         return self._ids.make(index, id_time_ms)
+
+
+def canonical(events: list[Any]) -> bytes:
+    """Return what the ids of a request's events are made of: one line an event, its fields in order of their names."""
+    ordered = ({name: sent[name] for name in sorted(sent)} if type(sent) is dict else sent for sent in events)
+    return b"".join(encoded(sent) + b"\n" for sent in ordered)
 
 
 def encoded(value: Any) -> bytes:

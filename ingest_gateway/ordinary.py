@@ -5,14 +5,18 @@ that can be believed, flat metadata. One typed decoder checks all of that while 
 record: 50 µs for 20 events, where `json_body`, `admission` and `records` need 140 and give the same. They stay the
 definition: whatever the decoder does not like, or could read differently, is not judged here but goes their way, and
 `tests/unit/test_gateway_ordinary.py` holds that a request that passes here would have given the same record there.
+
+Ids are made of the events as they were sent (`admission.canonical`): the encoder writes an event's fields in order of
+their names, so it gives those bytes in 6 µs, where the other parser and its encoder took 30.
 """
 
+from operator import itemgetter
 from typing import Annotated, Any
 
 import msgspec
 import orjson
 
-from ingest_gateway.admission import SENT_AT_RANGE, context_of, encoded, id_fault, is_uuid
+from ingest_gateway.admission import SENT_AT_RANGE, context_of, id_fault, is_uuid
 from ingest_gateway.event_fields import COMMON_EVENT_TYPES, INT4_MAX, INT4_MIN, INTEGERS, METADATA_LIMIT, TEXT_LIMITS
 from ingest_gateway.event_time import WINDOW_AFTER_MS, WINDOW_BEFORE_MS, NotATime, epoch_ms
 from ingest_gateway.records import Headers, Origin, Outgoing
@@ -25,7 +29,10 @@ _UNSET = msgspec.UNSET
 _ESCAPE_SIGN, _NUL = b"\\", b"\\u0000"
 
 _INT4 = Annotated[int, msgspec.Meta(ge=INT4_MIN, le=INT4_MAX)]
-_FLAT = dict[str, str | int | float | bool | None]
+# orjson reads larger integers as floats, and writes the exponents of larger floats in another way
+_INT8 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+_FLOAT = Annotated[float, msgspec.Meta(ge=-1e15, le=1e15)]
+_FLAT = dict[str, str | _INT8 | _FLOAT | bool | None]
 
 
 def _text(limit: int) -> Any:
@@ -33,17 +40,20 @@ def _text(limit: int) -> Any:
     return Annotated[str, msgspec.Meta(max_length=limit // 4)] | msgspec.UnsetType
 
 
+_OPTIONAL: dict[str, Any] = {
+    "id": str | msgspec.UnsetType,
+    **{name: _text(limit) for name, limit in TEXT_LIMITS.items()},
+    **dict.fromkeys(INTEGERS, _INT4 | msgspec.UnsetType),
+    "metadata": _FLAT | msgspec.UnsetType,
+}
 _Event = msgspec.defstruct(
     "_Event",
-    [
-        ("event_type", str),
-        ("timestamp", int | str),
-        ("id", str | msgspec.UnsetType, _UNSET),
-        *((name, _text(limit), _UNSET) for name, limit in TEXT_LIMITS.items()),
-        *((name, _INT4 | msgspec.UnsetType, _UNSET) for name in sorted(INTEGERS)),
-        ("metadata", _FLAT | msgspec.UnsetType, _UNSET),
-    ],
+    sorted(
+        [("event_type", str), ("timestamp", int | str), *((name, kind, _UNSET) for name, kind in _OPTIONAL.items())],
+        key=itemgetter(0),
+    ),
     forbid_unknown_fields=True,
+    kw_only=True,
     omit_defaults=True,
     # nothing in it refers back, and the cyclic collector need not look
     gc=False,
@@ -66,7 +76,8 @@ class OrdinaryReader:
 
     def __init__(self) -> None:
         self._decode = msgspec.json.Decoder(_Request).decode
-        self._encode = msgspec.json.Encoder().encode
+        encoder = msgspec.json.Encoder()
+        self._encode, self._encode_lines = encoder.encode, encoder.encode_lines
 
     def read(self, body: bytes, origin: Origin, *, max_events: int) -> tuple[Outgoing, int] | None:
         """Return a request's record and the number of its events; None if it is not ordinary."""
@@ -74,7 +85,7 @@ class OrdinaryReader:
             return None
         try:
             request = self._decode(body)
-            if not self._settle(request, body, origin, max_events):
+            if not self._settle(request, origin, max_events):
                 return None
             value = self._encode(self._batch(request, origin))
         except (msgspec.DecodeError, orjson.JSONDecodeError, RecursionError, UnicodeDecodeError, Refusal):
@@ -85,7 +96,7 @@ class OrdinaryReader:
         key = session_key(origin.project_id, request.session_id)
         return Outgoing(EVENTS.name, key, value, headers), len(request.events)
 
-    def _settle(self, request: _Request, body: bytes, origin: Origin, max_events: int) -> bool:
+    def _settle(self, request: _Request, origin: Origin, max_events: int) -> bool:
         """Give every event its time and id; tell whether nothing was out of the ordinary."""
         events: list[Any] = request.events
         if not 0 < len(events) <= max_events or id_fault("session_id", request.session_id):
@@ -95,7 +106,7 @@ class OrdinaryReader:
         if request.sent_at is not None and request.sent_at not in SENT_AT_RANGE:
             return False
         earliest, latest = origin.received_at - WINDOW_BEFORE_MS, origin.received_at + WINDOW_AFTER_MS
-        without_id = False
+        as_sent = self._encode_lines(events) if any(event.id is _UNSET for event in events) else b""
         for event in events:
             if event.event_type not in COMMON_EVENT_TYPES:
                 return False
@@ -106,16 +117,15 @@ class OrdinaryReader:
                     return False
             if not earliest <= event.timestamp <= latest:
                 return False
-            if event.id is _UNSET:
-                without_id = True
-            elif is_uuid(event.id):
+            if event.id is not _UNSET:
+                if not is_uuid(event.id):
+                    return False
                 event.id = event.id.lower()
-            else:
-                return False
             if event.metadata is not _UNSET and not event.metadata:
                 event.metadata = _UNSET
-        if without_id:
-            _give_ids(events, request.session_id, body, origin)
+        if as_sent:
+            seed = event_seed(project_id=origin.project_id, session_id=request.session_id, events=as_sent)
+            _give_ids(events, EventIds(seed=seed, count=len(events)))
         return True
 
     def _batch(self, request: _Request, origin: Origin) -> dict[str, Any]:
@@ -140,11 +150,7 @@ class OrdinaryReader:
         return batch
 
 
-def _give_ids(events: list[Any], session_id: str, body: bytes, origin: Origin) -> None:
-    """Make the ids as `admission` makes them: from the events as the other parser reads them."""
-    sent = encoded(orjson.loads(body)["events"])
-    seed = event_seed(project_id=origin.project_id, session_id=session_id, events=sent)
-    ids = EventIds(seed=seed, count=len(events))
+def _give_ids(events: list[Any], ids: EventIds) -> None:
     for index, event in enumerate(events):
         if event.id is _UNSET:
             event.id = ids.make(index, event.timestamp)

@@ -8,6 +8,7 @@ from urllib.parse import urlencode, urlsplit
 import orjson
 from isal import isal_zlib
 
+from ingest_gateway.admission import canonical
 from schemas.ids import EventIds, event_seed
 
 EVENTS_PATH = "/v1/events"
@@ -82,7 +83,7 @@ class SessionRequest:
         if self.chunk is not None:
             return []
         events = orjson.loads(self.render())["events"]
-        seed = event_seed(project_id=project_id, session_id=self.session_id, events=orjson.dumps(events))
+        seed = event_seed(project_id=project_id, session_id=self.session_id, events=canonical(events))
         ids = EventIds(seed=seed, count=len(events))
         return [
             ExpectedEvent(

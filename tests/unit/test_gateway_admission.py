@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ingest_gateway.admission import Admission, Rejected, admit, encoded
+from ingest_gateway.admission import Admission, Rejected, admit, canonical
 from ingest_gateway.event_fields import DEPTH_LIMIT, METADATA_LIMIT, RESERVED_EVENT_TYPES, TEXT_LIMITS
 from ingest_gateway.json_body import decode
 from ingest_gateway.refusal import Refusal
@@ -111,7 +111,7 @@ def test_a_nul_and_a_lone_surrogate_are_replaced_everywhere() -> None:
 def test_an_event_without_id_gets_one_from_project_session_events_and_place() -> None:
     events = [{"event_type": "click", "timestamp": RECEIVED}, {"event_type": "click", "timestamp": RECEIVED}]
     body = json.dumps({"session_id": "s", "sent_at": RECEIVED, "events": events}).encode()
-    seed = event_seed(project_id=PROJECT, session_id="s", events=encoded(events))
+    seed = event_seed(project_id=PROJECT, session_id="s", events=canonical(events))
     assert [e["id"] for e in judged(body).sessions[0].events] == [
         EventIds(seed=seed, count=1).make(0, RECEIVED),
         EventIds(seed=seed, count=2).make(1, RECEIVED),
@@ -122,13 +122,13 @@ def test_a_repeated_request_gives_the_same_ids_whatever_else_in_it_changed() -> 
     first = judged(
         b'{"session_id":"s","sent_at":1764057600000,"events":[{"event_type":"a","timestamp":1764057600000}]}'
     )
-    again = judged(b'{"events": [{"event_type": "a", "timestamp": 1764057600000}], "session_id": "s"}')
+    again = judged(b'{"events": [{"timestamp": 1764057600000, "event_type": "a"}], "session_id": "s"}')
     assert first.sessions[0].events == again.sessions[0].events
 
 
 def test_an_id_depends_on_the_place_in_the_request_not_among_the_accepted() -> None:
     both = judged({"session_id": "s", "events": [{"event_type": ""}, click(id=None)]})
-    seed = event_seed(project_id=PROJECT, session_id="s", events=encoded([{"event_type": ""}, click(id=None)]))
+    seed = event_seed(project_id=PROJECT, session_id="s", events=canonical([{"event_type": ""}, click(id=None)]))
     assert both.sessions[0].events[0]["id"] == EventIds(seed=seed, count=2).make(1, RECEIVED - 5)
 
 

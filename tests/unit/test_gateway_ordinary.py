@@ -1,6 +1,7 @@
 """The quick way gives what the full way gives, or nothing."""
 
 import json
+from random import Random
 from typing import Any
 
 import orjson
@@ -111,6 +112,8 @@ def test_an_ordinary_request_gives_the_same_record(body: bytes) -> None:
         body_of({**CLICK, "x_position": 2**31}),
         body_of({**CLICK, "metadata": {"a": {"b": 1}}}),
         body_of({**CLICK, "metadata": []}),
+        body_of({**CLICK, "metadata": {"a": 2**63}}),
+        body_of({**CLICK, "metadata": {"a": 1e16}}),
         body_of({**CLICK, "id": "1"}),
         body_of({**CLICK, "timestamp": 5}),
         body_of({**CLICK, "timestamp": None}),
@@ -169,6 +172,18 @@ def test_what_the_quick_way_gives_is_always_what_the_full_way_gives(envelope: di
     body = json.dumps(envelope, ensure_ascii=escape).encode("utf-8", "surrogatepass")
     if (given_quickly := quick(body)) is not None:
         assert given_quickly == full(body)
+
+
+@settings(max_examples=100, deadline=None)
+@given(envelopes, st.randoms(use_true_random=False))
+def test_white_space_and_the_order_of_an_events_fields_change_no_id(envelope: dict[str, Any], rng: Random) -> None:
+    shuffled = [dict(rng.sample([*event.items()], len(event))) for event in envelope["events"]]
+    compact = json.dumps(envelope, separators=(",", ":")).encode()
+    spacious = json.dumps({**envelope, "events": shuffled}, indent=1).encode()
+    one, other = (full(body) for body in (compact, spacious))
+    assert (one and [event["id"] for event in one[1]["events"]]) == (
+        other and [event["id"] for event in other[1]["events"]]
+    )
 
 
 NOT_QUITE_JSON = [

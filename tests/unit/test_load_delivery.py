@@ -13,6 +13,7 @@ import pytest
 from deploy.load.delivery import Client, RetryPolicy, Tally
 from deploy.load.ledger import Ledger
 from deploy.load.request import ChunkPlace, GatewayAddress, SessionRequest
+from ingest_gateway.admission import canonical
 from schemas.ids import EventIds, event_seed
 
 PROJECT = "3f0c1b52-6f0d-4a3c-9c1e-2b7a5d8e4f10"
@@ -78,7 +79,7 @@ def test_an_acknowledged_batch_becomes_rows_with_the_ids_that_the_gateway_gives(
     seed = event_seed(
         project_id=PROJECT,
         session_id="s1",
-        events=orjson.dumps([CLICK, {**CLICK, "id": "0190163d-8694-739b-aea5-966c26f8ad91"}]),
+        events=canonical([CLICK, {**CLICK, "id": "0190163d-8694-739b-aea5-966c26f8ad91"}]),
     )
     assert list(ledger.acknowledged_events()) == [
         ("s1", EventIds(seed=seed, count=1).make(0, 1_795_373_461_472), 1_795_373_461_472),
