@@ -51,6 +51,13 @@ def test_a_key_without_project_or_session_is_refused(key: bytes) -> None:
         ids.parse_session_key(key)
 
 
+@pytest.mark.parametrize("trigger", [str(n) for n in range(50)] + ["\u00e9/\U0001f600", ""])
+def test_the_id_of_a_finding_is_the_uuid5_of_its_names(trigger: str) -> None:
+    made = ids.finding_id(project_id="p", session_id="s", kind="dead_click", trigger=trigger)
+    namespace = uuid.UUID("6f0d3c0e-6a4c-5b8e-9d53-7d3c5f7a1b02")
+    assert made == str(uuid.uuid5(namespace, f"p/s|dead_click|{trigger}"))
+
+
 def test_findings_differ_by_project_session_kind_and_trigger() -> None:
     made = {
         ids.finding_id(project_id=p, session_id=s, kind=k, trigger=t)
