@@ -70,9 +70,11 @@ class SessionState:
     def is_timely(self, t: int, *, recorded: bool) -> bool:
         """Return whether an event at `t` can still be judged; what is later is stored only."""
         if recorded:
-            self.newest_recorded = max(self.newest_recorded, t)
+            if t > self.newest_recorded:
+                self.newest_recorded = t
             return t > self.judged_recorded and t > self.newest_recorded - LATENESS_MS
-        self.newest_event = max(self.newest_event, t)
+        if t > self.newest_event:
+            self.newest_event = t
         return t > self.judged_event and t > self.newest_event - LATENESS_MS
 
     def note(self, verdict: Verdict) -> None:

@@ -224,7 +224,7 @@ def _bare(name: str) -> str:
 
 
 def _leave(memory: FormMemory, t: int, window: str, due: int, path: int) -> None:
-    if any(leave[:2] == [t, window] and leave[3] == path for leave in memory.leaves):
+    if any(leave[0] == t and leave[1] == window and leave[3] == path for leave in memory.leaves):
         return
     memory.leaves.append([t, window, due, path])
     memory.leaves.sort()
