@@ -11,33 +11,23 @@ whole and now turns out good but for some events, these are parked as letters of
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from prometheus_client import CollectorRegistry
 
-from adapters.dead_letters import DeadLetterLimit, DeadLetterWriter, ParkedRecord, dead_letter_producer
+from adapters.dead_letters import DeadLetterWriter, ParkedRecord, dead_letter_producer
 from adapters.kafka_consumer import ConsumedRecord
-from adapters.postgres import Connection, Cursor, connect
+from adapters.postgres import Cursor
 from schemas.reasons import Reason
-from sinks.app import SINKS, Environment, connection_name
-from sinks.backoff import Backoff
-from sinks.batching import Batch, Span
+from sinks.app import SINKS, Environment
+from sinks.batching import Span
+from sinks.by_hand import OwnsNothing, batch_by_hand, only_events, writer_by_hand
 from sinks.loop import prepared
-from sinks.metrics import declare_metrics
-from sinks.offsets import Claim
-from sinks.partitions import DayPartitions
-from sinks.writer import Abandoned, Step, Writer
-
-MAX_TRIES = 6
-"""Deadlocks and short outages pass within these, about 3 s; whoever redrives can do so again."""
+from sinks.writer import Step, Writer
 
 Mark = Callable[[Cursor], bool]
 """Marks a letter within the open transaction; False if it is marked already."""
-
-_UNLIMITED = DeadLetterLimit(max_share=1.0, max_in_a_row=1 << 62)
-"""What a redrive parks was parked before: it says nothing about the stream."""
 
 
 class RefusedAgain(Exception):
@@ -49,33 +39,11 @@ class RefusedAgain(Exception):
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
-class _FewTries(Backoff):
-    longest_s: float = 2.0
-
-    def delay_s(self, attempt: int, *, uniform: Callable[[float, float], float]) -> float:
-        """Return the delay, or give up.
-
-        Raises:
-            Abandoned: enough was tried.
-        """
-        if attempt >= MAX_TRIES:
-            raise Abandoned("Postgres or the dead letters cannot be written now")
-        return Backoff.delay_s(self, attempt, uniform=uniform)
-
-
 @dataclass(slots=True)
-class _MarkAsProgress:
+class _MarkAsProgress(OwnsNothing):
     """The mark of the present letter; see `sinks.writer.Progress`."""
 
     mark: Mark = lambda _cursor: False
-
-    def open(self, connection: Connection) -> None:
-        """Need nothing."""
-
-    def claim(self, connection: Connection, starts: Mapping[int, int]) -> dict[int, Claim]:  # noqa: ARG002
-        """Own nothing: no partition is read."""
-        return {}
 
     def advance(self, cursor: Cursor, spans: Mapping[int, Span], epochs: Mapping[int, int]) -> bool:  # noqa: ARG002
         """Mark the letter."""
@@ -121,20 +89,8 @@ class SinkRedrive:
                 lambda: dead_letter_producer(environment.kafka), prefix=environment.log.topic_prefix, stage=stage
             )
         )
-        self._writer = Writer(
-            sink=SINKS[self.name](),
-            offsets=self._progress,
-            connect=lambda: connect(
-                environment.database,
-                application_name=connection_name(self.name),
-                session=environment.sink.session(),
-            ),
-            letters=self._letters,
-            metrics=declare_metrics(CollectorRegistry()),
-            limit=_UNLIMITED,
-            backoff=_FewTries(),
-            on_step=self.on_step,
-            days=DayPartitions(window=environment.sink.window()),
+        self._writer = writer_by_hand(
+            SINKS[self.name](), environment, progress=self._progress, letters=self._letters, on_step=self.on_step
         )
 
     def store(self, record: ConsumedRecord, *, index: int, mark: Mark) -> None:
@@ -148,11 +104,7 @@ class SinkRedrive:
         self._progress.mark = mark
         self._letters.is_whole = index < 0
         item = prepared(self._writer.sink, record if index < 0 else only_event(record, index))
-        items = [] if item is None else [item]
-        rows, size_bytes = (item.rows, item.size_bytes) if item else (0, 0)
-        self._writer.write(
-            Batch(items=items, rows=rows, size_bytes=size_bytes, records=1, spans={}, oldest_timestamp=0), {}
-        )
+        self._writer.write(batch_by_hand([] if item is None else [item]), {})
 
     def close(self) -> None:
         """Close the connection."""
@@ -166,7 +118,6 @@ def only_event(record: ConsumedRecord, index: int) -> ConsumedRecord:
         RefusedAgain: there is no such event.
     """
     try:
-        batch = orjson.loads(record.value or b"")
-        return replace(record, value=orjson.dumps(batch | {"events": [batch["events"][index]]}))
+        return only_events(record, [index])
     except (orjson.JSONDecodeError, IndexError, KeyError, TypeError) as error:
         raise RefusedAgain(Reason.RECORD_MALFORMED, f"no event {index}: {error}") from error
