@@ -4,7 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -20,7 +20,8 @@ def print_json(value: Any) -> None:
 def plain(value: Any) -> Any:
     """Translate what Postgres and our records hold into what JSON holds; NaN and infinities become null."""
     if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
+        # not asdict: it takes a Counter apart
+        return {part.name: plain(getattr(value, part.name)) for part in fields(value)}
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, str | bool | int | None):

@@ -1,19 +1,20 @@
-"""`traceflow replay --check`: the order is the package's."""
+"""Walk the log and compare what it gives with the tables; write what is missing, if there is who writes it."""
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from adapters.dead_letter_reader import LetterFilter, read_dead_letters
 from adapters.kafka_consumer import ConsumedRecord
-from deploy.command.positions import fold_positions
+from deploy.replay.caught_up import SAID, Ends, wait_until_analyzed, wait_until_stored
 from deploy.replay.log import Log
+from deploy.replay.parked import ParkedRows
 from deploy.replay.tables import Difference, ExpectedEvent, Tables
 from schemas import topics
-from schemas.messages import Kind, SessionSnapshot
+from schemas.ids import session_key
+from schemas.messages import AiJob, Kind, SessionSnapshot, encode
+from sinks.by_hand import only_events
 from sinks.events import EventsSink
 from sinks.loop import prepared
 from sinks.recordings import Chunk, RecordingsSink
@@ -25,12 +26,16 @@ from stream_processors.offline.said import Said
 BATCH_ROWS = 5_000
 CHUNK_BATCH_BYTES = 16_000_000
 
-_STORED = (topics.EVENTS, topics.RECORDINGS, topics.SIGNALS, topics.SESSIONS, topics.AI_JOBS)
-_SAID = (topics.SIGNALS, topics.SESSIONS, topics.AI_JOBS)
+DAY_MS = 86_400_000
+
+Compare = Callable[[], list[Difference]]
 
 
-class NotCaughtUp(Exception):
-    """Analyze or a sink is behind the end of the log: nothing can be said yet."""
+class Writes(Protocol):
+    """What writes lost rows: `deploy.replay.restore.Restorer`."""
+
+    def write(self, sink: str, records: Sequence[ConsumedRecord]) -> None:
+        """Store what is missing of records of a sink's topic."""
 
 
 @dataclass(slots=True)
@@ -39,26 +44,26 @@ class Report:
 
     compared: Counter[str] = field(default_factory=Counter)
     """Rows by table."""
+    written: Counter[str] = field(default_factory=Counter)
+    """Lost rows that are there now, by table."""
     began_before: int = 0
-    """Sessions that are not judged because they began before the log that was read."""
+    """Sessions that are not judged because they began before the log that was read, or may have."""
     parked: int = 0
     """Rows that are not judged because a sink parked them."""
     differences: list[Difference] = field(default_factory=list)
+    """Those that are left."""
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
-    """What the sinks have parked."""
+class Meant:
+    """Which rows a replay is about; None is all of them."""
 
-    places: frozenset[tuple[str, int, int, int]]
-    """Topic, partition, offset, index."""
-    values: frozenset[bytes]
-    """Of records that analyze said, whose offsets a replay does not know."""
+    project_id: str | None = None
+    session_id: str | None = None
 
-    def holds(self, record: ConsumedRecord, topic: topics.Topic, index: int) -> bool:
-        """Tell whether a row, or its whole record, was parked."""
-        place = topic.name, record.partition, record.offset
-        return (*place, -1) in self.places or (*place, index) in self.places
+    def holds(self, project_id: str, session_id: str) -> bool:
+        """Tell whether a session is meant."""
+        return self.project_id in (None, project_id) and self.session_id in (None, session_id)
 
 
 @dataclass(slots=True)
@@ -68,8 +73,13 @@ class Check:
     log: Log
     tables: Tables
     logic: SessionLogic[Any]
-    project_id: str | None = None
+    meant: Meant = field(default_factory=Meant)
+    writes: Writes | None = None
+    """None leaves everything as it is."""
+    forgotten_after_ms: int = 2 * DAY_MS
+    """After a silence so long no session is known: the longest gap and the residue of analyze."""
     report: Report = field(default_factory=Report)
+    _parked: ParkedRows = field(init=False)
 
     def run(self, *, since_ms: int | None = None, offset: int | None = None, patience_s: float = 60.0) -> Report:
         """Compare from a time, or an offset of `traceflow.events`, or the beginning of the log.
@@ -77,170 +87,208 @@ class Check:
         Raises:
             NotCaughtUp: analyze or a sink did not come to the end of the log within the patience.
             TimeoutError, KafkaException: the broker does not answer.
+            Abandoned, SinkHalted: what is missing cannot be written.
         """
         self.tables.open()
-        events, recordings = self.log.bounds(topics.EVENTS), self.log.bounds(topics.RECORDINGS)
-        self._wait(
-            {p: end for p, (_, end) in events.items()}, {p: end for p, (_, end) in recordings.items()}, patience_s
-        )
-        parked = self._parked()
-        for partition, (low, end) in events.items():
-            start = self._start(topics.EVENTS, partition, low, end, since_ms=since_ms, offset=offset)
-            self._check_events(partition, start, end, parked)
-        for partition, (low, end) in recordings.items():
-            start = self._start(topics.RECORDINGS, partition, low, end, since_ms=since_ms, offset=None)
-            self._check_chunks(partition, start, end, parked)
+        ends = Ends.of(self.log)
+        deadline = time.monotonic() + patience_s
+        wait_until_analyzed(self.log, ends.events, deadline=deadline)
+        sent = {topics.EVENTS: ends.events, topics.RECORDINGS: ends.recordings}
+        said = {topic: self.log.bounds(topic) for topic in SAID}
+        wait_until_stored(self.log, self.tables.connection, {**sent, **said}, deadline=deadline)
+        self._parked = ParkedRows.of(self.log)
+        for partition, bounds in ends.events.items():
+            start = self.log.start(topics.EVENTS, partition, bounds, since_ms=since_ms)
+            self._check_events(partition, max(start, offset or 0), bounds[1])
+        for partition, bounds in ends.recordings.items():
+            start = self.log.start(topics.RECORDINGS, partition, bounds, since_ms=since_ms)
+            self._check_chunks(partition, start, bounds[1])
         return self.report
 
-    def _start(
-        self, topic: topics.Topic, partition: int, low: int, end: int, *, since_ms: int | None, offset: int | None
-    ) -> int:
-        if since_ms is not None:
-            found = self.log.offset_at(topic, partition, since_ms)
-            return end if found is None else max(low, found)
-        return max(low, offset or 0)
+    def _judge(
+        self, compare: Compare, records: Callable[[Sequence[Difference]], dict[str, list[ConsumedRecord]]]
+    ) -> None:
+        """Compare, write the records of what is lost, by sink, and compare again."""
+        found = compare()
+        lost = [each for each in found if each.is_lost]
+        if self.writes is not None and lost:
+            for sink, wanted in records(lost).items():
+                self.writes.write(sink, wanted)
+            left = set(compare())
+            self.report.written.update(each.table for each in lost if each not in left)
+            found = [each for each in found if each in left]
+        self.report.differences += found
 
-    # --- waiting
+    # --- what clients sent
 
-    def _wait(self, events: Mapping[int, int], recordings: Mapping[int, int], patience_s: float) -> None:
-        """Wait until analyze has folded the log, and the sinks have stored it and what analyze said of it."""
-        ends_at = time.monotonic() + patience_s
-        changelog = topics.ANALYZE_CHANGELOG.full_name(self.log.prefix)
-        with closing(self.log.consumer(reports_ends=True)) as consumer:
-            while behind := _behind(events, fold_positions(consumer, changelog=changelog, partitions=events)):
-                _pause("analyze", behind, ends_at)
-        ends = {(topics.EVENTS, p): end for p, end in events.items()}
-        ends |= {(topics.RECORDINGS, p): end for p, end in recordings.items()}
-        ends |= {(topic, p): end for topic in _SAID for p, (_, end) in self.log.bounds(topic).items()}
-        wanted = {(topic.full_name(self.log.prefix), p): end for (topic, p), end in ends.items()}
-        names = [topic.full_name(self.log.prefix) for topic in _STORED]
-        while behind := _behind(wanted, self.tables.offsets(names)):
-            _pause("a sink", behind, ends_at)
-
-    def _parked(self) -> Parked:
-        places, values = set(), set()
-        for stored in read_dead_letters(self.log.kafka, prefix=self.log.prefix, wanted=LetterFilter()):
-            letter = stored.letter
-            if letter.stage.startswith("sink-"):
-                places.add((letter.topic, letter.partition, letter.offset, letter.index))
-                if letter.topic in {topic.name for topic in _SAID}:
-                    values.add(stored.value or b"")
-        return Parked(frozenset(places), frozenset(values))
-
-    # --- comparing
-
-    def _check_events(self, partition: int, start: int, end: int, parked: Parked) -> None:
+    def _check_events(self, partition: int, start: int, end: int) -> None:
         fold, said, sink = PartitionFold(self.logic), Said(), EventsSink()
         seen: set[str] = set()
         rows: list[ExpectedEvent] = []
+        began_ms: int | None = None
         for record in self.log.read(topics.EVENTS, partition, start=start, end=end):
+            began_ms = record.timestamp if began_ms is None else began_ms
             if record.kind == Kind.EVENTS:
-                rows += self._event_rows(sink, record, seen, parked)
+                rows += self._event_rows(sink, record, seen)
             fold.feed((_log_record(record),))
             if fold.pending >= BATCH_ROWS:
-                self._take_said(said, fold, parked)
+                self._take_said(said, fold)
             if len(rows) >= BATCH_ROWS:
-                self._compare_events(rows)
+                self._compare_events("events", rows)
                 rows = []
-        self._take_said(said, fold, parked)
-        self._compare_events(rows)
-        self._compare_said(said, start)
+        self._take_said(said, fold)
+        self._compare_events("events", rows)
+        self._compare_said(said, start, self._known_from(partition, start, end, began_ms))
 
-    def _take_said(self, said: Said, fold: PartitionFold[Any], parked: Parked) -> None:
-        outputs = fold.cut().outputs
-        stored = [output for output in outputs if output.value not in parked.values]
-        self.report.parked += len(outputs) - len(stored)
-        said.take(stored)
-
-    def _event_rows(
-        self, sink: EventsSink, record: ConsumedRecord, seen: set[str], parked: Parked
-    ) -> Iterable[ExpectedEvent]:
+    def _event_rows(self, sink: EventsSink, record: ConsumedRecord, seen: set[str]) -> Iterable[ExpectedEvent]:
         """Yield the rows of a record that no earlier one gave."""
         item = prepared(sink, record)
         content = item.content if item is not None else None
-        if content is None or self.project_id not in (None, content.project_id):
+        if content is None or not self.meant.holds(*content.owner):
             return
         for row in (*content.rows(), *content.restamped):
             name = row.line[: row.line.index(b"\t")].decode()
-            if parked.holds(record, topics.EVENTS, row.index):
+            if self._parked.holds(record, topics.EVENTS, row.index):
                 self.report.parked += 1
             elif name not in seen:
                 seen.add(name)
-                yield ExpectedEvent(name, content.project_id, content.session_id, row.line, row.restamped)
+                yield ExpectedEvent(name, *content.owner, row.line, row.restamped, record, row.index)
 
-    def _compare_events(self, rows: list[ExpectedEvent]) -> None:
+    def _compare_events(self, sink: str, rows: Sequence[ExpectedEvent]) -> None:
         self.report.compared["traceflow_events"] += len(rows)
-        self.report.differences += self.tables.events(rows)
+        self._judge(lambda: self.tables.events(rows), lambda lost: {sink: _records_of(rows, lost)})
 
-    def _compare_said(self, said: Said, start: int) -> None:
+    # --- what analyze said
+
+    def _take_said(self, said: Said, fold: PartitionFold[Any]) -> None:
+        outputs = fold.cut().outputs
+        stored = [output for output in outputs if output.value not in self._parked.values]
+        self.report.parked += len(outputs) - len(stored)
+        said.take(stored)
+
+    def _known_from(self, partition: int, start: int, end: int, began_ms: int | None) -> int:
+        """Return the offset from which on a session that appears is a new one, whatever was before the log."""
+        if start == 0 or began_ms is None:
+            return start
+        found = self.log.offset_at(topics.EVENTS, partition, began_ms + self.forgotten_after_ms)
+        return end if found is None else found
+
+    def _compare_said(self, said: Said, start: int, known_from: int) -> None:
         """Compare what analyze said of the sessions that it has seen whole."""
-        snapshots = [each for each in said.sessions.values() if self.project_id in (None, each.project_id)]
+        snapshots = [each for each in said.sessions.values() if self.meant.holds(each.project_id, each.session_id)]
         lives = self.tables.lives([each.session_id for each in snapshots])
-        judged = [each for each in snapshots if not _began_before(each, lives, start)]
+
+        def is_whole(snapshot: SessionSnapshot) -> bool:
+            life, project_id = lives.get(snapshot.session_id, (-1, snapshot.project_id))
+            # a row without a snapshot yet, and no row, do not say when the session began
+            begun_within = life >= start if life >= 0 else snapshot.life >= known_from
+            return begun_within and project_id == snapshot.project_id
+
+        judged = [each for each in snapshots if is_whole(each)]
         self.report.began_before += len(snapshots) - len(judged)
         owners = {(each.project_id, each.session_id) for each in judged}
-        self.report.compared["traceflow_sessions"] += len(judged)
-        self.report.differences += self.tables.sessions(judged)
-        self.report.differences += self.tables.counters([each.session_id for each in judged])
         self._compare_findings((output for _, output in said.findings.values()), owners)
-        jobs = [job for job in said.jobs.values() if (job.project_id, job.session_id) in owners]
-        self.report.compared["traceflow_ai_queue"] += len(jobs)
-        self.report.differences += self.tables.jobs(jobs)
+        self._compare_sessions(said, judged)
+        self._compare_jobs([job for job in said.jobs.values() if (job.project_id, job.session_id) in owners])
+
+    def _compare_sessions(self, said: Said, judged: Sequence[SessionSnapshot]) -> None:
+        self.report.compared["traceflow_sessions"] += len(judged)
+
+        def records(lost: Sequence[Difference]) -> dict[str, list[ConsumedRecord]]:
+            wanted = {(each.project_id, each.session_id) for each in lost}
+            lives = sorted(said.lives.values(), key=lambda each: each.version)
+            return {"sessions": [_record(each) for each in lives if (each.project_id, each.session_id) in wanted]}
+
+        self._judge(lambda: self.tables.sessions(judged), records)
+        self.report.differences += self.tables.counters([each.session_id for each in judged])
+        recorded = [(each.project_id, each.session_id) for each in judged if each.recording is not None]
+        self.report.compared["session_recordings"] += len(recorded)
+        self.report.differences += self.tables.recordings(recorded)
 
     def _compare_findings(self, outputs: Iterable[Output], owners: set[tuple[str, str]]) -> None:
-        sink, rows, links = SignalsSink(), [], {}
+        sink, rows, links, linked = SignalsSink(), [], {}, {}
         for output in outputs:
-            item = prepared(sink, ConsumedRecord(0, 0, 0, "", output.key, output.value))
+            record = ConsumedRecord(0, 0, 0, "", output.key, output.value)
+            item = prepared(sink, record)
             content = item.content if item is not None else None
             if content is None or content.owner not in owners:
                 continue
             if content.finding.event_row:
-                rows.append(ExpectedEvent(content.finding.id, *content.owner, content.lines, restamped=False))
+                rows.append(
+                    ExpectedEvent(content.finding.id, *content.owner, content.lines, restamped=False, record=record)
+                )
             if content.issue is not None:
                 links[content.finding.id] = content.owner
-        self._compare_events(rows)
+                linked[content.finding.id] = record
+        for first in range(0, len(rows), BATCH_ROWS):
+            self._compare_events("signals", rows[first : first + BATCH_ROWS])
         self.report.compared["traceflow_ux_issue_findings"] += len(links)
-        self.report.differences += self.tables.issue_links(links)
+        self._judge(
+            lambda: self.tables.issue_links(links),
+            lambda lost: {"signals": [linked[each.name] for each in lost]},
+        )
+        self.report.differences += self.tables.issue_counters(list(links))
 
-    def _check_chunks(self, partition: int, start: int, end: int, parked: Parked) -> None:
-        sink, seen, chunks, size = RecordingsSink(), set(), [], 0
+    def _compare_jobs(self, jobs: Sequence[AiJob]) -> None:
+        self.report.compared["traceflow_ai_queue"] += len(jobs)
+        by_id = {job.id: job for job in jobs}
+        self._judge(
+            lambda: self.tables.jobs(jobs), lambda lost: {"ai_jobs": [_record(by_id[each.name]) for each in lost]}
+        )
+
+    # --- recordings
+
+    def _check_chunks(self, partition: int, start: int, end: int) -> None:
+        sink, seen = RecordingsSink(), set()
+        chunks: dict[tuple[str, str], tuple[Chunk, ConsumedRecord]] = {}
+        size = 0
         for record in self.log.read(topics.RECORDINGS, partition, start=start, end=end):
             item = prepared(sink, record)
             chunk = item.content if item is not None else None
-            if chunk is None or item is None or self.project_id not in (None, chunk.project_id):
+            if chunk is None or item is None or not self.meant.holds(*chunk.owner):
                 continue
-            if parked.holds(record, topics.RECORDINGS, -1):
+            if self._parked.holds(record, topics.RECORDINGS, -1):
                 self.report.parked += 1
                 continue
-            place = chunk.session_id, chunk.window_id, chunk.seq
+            place = chunk.session_id, f"{chunk.window_id}/{chunk.seq}"
             if place not in seen:
                 seen.add(place)
-                chunks.append(chunk)
+                chunks[place] = chunk, record
                 size += item.size_bytes
             if size >= CHUNK_BATCH_BYTES:
                 self._compare_chunks(chunks)
-                chunks, size = [], 0
+                chunks, size = {}, 0
         self._compare_chunks(chunks)
 
-    def _compare_chunks(self, chunks: list[Chunk]) -> None:
+    def _compare_chunks(self, chunks: dict[tuple[str, str], tuple[Chunk, ConsumedRecord]]) -> None:
         self.report.compared["session_recording_chunks"] += len(chunks)
-        self.report.differences += self.tables.chunks(chunks)
+        self._judge(
+            lambda: self.tables.chunks([chunk for chunk, _ in chunks.values()]),
+            lambda lost: {"recordings": [chunks[each.session_id, each.name][1] for each in lost]},
+        )
 
 
-def _began_before(snapshot: SessionSnapshot, lives: Mapping[str, tuple[int, str]], start: int) -> bool:
-    """Tell whether a session is not this log's to judge: it began before, or is another project's."""
-    life, project_id = lives.get(snapshot.session_id, (-1, snapshot.project_id))
-    return 0 <= life < start or project_id != snapshot.project_id
+def _records_of(rows: Sequence[ExpectedEvent], lost: Sequence[Difference]) -> list[ConsumedRecord]:
+    """Return the records of lost rows, with those rows alone: of a record their neighbours may have been parked."""
+    names = {(each.session_id, each.name) for each in lost}
+    indexes: dict[tuple[int, int], list[int]] = {}
+    records: dict[tuple[int, int], ConsumedRecord] = {}
+    whole = []
+    for row in rows:
+        if (row.session_id, row.id) not in names:
+            continue
+        if row.index < 0:
+            whole.append(row.record)
+            continue
+        place = row.record.partition, row.record.offset
+        records[place] = row.record
+        indexes.setdefault(place, []).append(row.index)
+    return [*whole, *(only_events(record, indexes[place]) for place, record in records.items())]
 
 
-def _behind(wanted: Mapping[Any, int], reached: Mapping[Any, int]) -> dict[Any, int]:
-    return {place: end - reached.get(place, 0) for place, end in wanted.items() if reached.get(place, 0) < end}
-
-
-def _pause(who: str, behind: Mapping[Any, int], ends_at: float) -> None:
-    if time.monotonic() > ends_at:
-        raise NotCaughtUp(f"{who} is {sum(behind.values())} records behind the end of the log: see `traceflow status`")
-    time.sleep(0.5)
+def _record(message: SessionSnapshot | AiJob) -> ConsumedRecord:
+    """Return a message as its sink reads it; offset and time, which no row keeps, are not known."""
+    return ConsumedRecord(0, 0, 0, "", session_key(message.project_id, message.session_id), encode(message))
 
 
 def _log_record(record: ConsumedRecord) -> LogRecord:

@@ -30,7 +30,10 @@ ORDER BY staged.place;
 -- sessions --
 -- Staged snapshots whose rows are missing or older, or of this version and otherwise; of a session that lived before
 -- only the version is compared, since its row holds totals of all lives. What a snapshot leaves open others may say.
-SELECT staged.session_id, staged.project_id::text, held.session_id IS NULL
+SELECT staged.session_id, staged.project_id::text, CASE
+  WHEN held.session_id IS NULL THEN 'missing'
+  WHEN (held.life, held.version) < (staged.life, staged.version) THEN 'behind'
+  ELSE 'changed' END
 FROM pg_temp.traceflow_snapshot_stage AS staged
 LEFT JOIN public.traceflow_sessions AS held
   ON held.session_id = staged.session_id AND held.project_id = staged.project_id
@@ -81,6 +84,22 @@ WHERE NOT EXISTS (
 )
 ORDER BY finding_id;
 
+-- issue_counters --
+-- Issues of these findings whose counters are not what their links say.
+SELECT issue.id::text, issue.project_id::text, coalesce(issue.session_id, '')
+FROM public.traceflow_ux_issues AS issue
+CROSS JOIN LATERAL (
+  SELECT
+    (SELECT count(*) FROM public.traceflow_ux_issue_findings AS link WHERE link.issue_id = issue.id) AS findings,
+    (SELECT count(*) FROM public.traceflow_ux_issue_sessions AS link WHERE link.issue_id = issue.id) AS sessions,
+    (SELECT count(*) FROM public.traceflow_ux_issue_visitors AS link WHERE link.issue_id = issue.id) AS visitors
+) AS links
+WHERE issue.id IN (
+  SELECT link.issue_id FROM public.traceflow_ux_issue_findings AS link WHERE link.finding_id = ANY(%(finding_ids)s::uuid[])
+) AND (issue.occurrence_count, issue.affected_sessions, issue.affected_users)
+  IS DISTINCT FROM (links.findings, links.sessions, links.visitors)
+ORDER BY issue.id;
+
 -- jobs --
 -- Jobs that are missing from the queue, or stand there otherwise; what the AI worker writes is its own.
 SELECT expected.id::text, queued.id IS NULL
@@ -109,6 +128,23 @@ WHERE stored.session_id IS NULL
   ))) IS DISTINCT FROM
     (expected.project_id, expected.codec, expected.event_count, expected.raw_size_bytes, expected.hash)
 ORDER BY expected.session_id, expected.window_id, expected.seq;
+
+-- recordings --
+-- Recordings that are missing, or whose counters are not what their chunks say.
+SELECT expected.session_id, expected.project_id::text, held.session_id IS NULL
+FROM unnest(%(session_ids)s::text[], %(project_ids)s::uuid[]) AS expected(session_id, project_id)
+LEFT JOIN public.session_recordings AS held
+  ON held.session_id = expected.session_id AND held.project_id = expected.project_id
+CROSS JOIN LATERAL (
+  SELECT
+    coalesce(sum(chunk.event_count), 0) AS events,
+    least(2147483647, coalesce(sum(
+      CASE chunk.codec WHEN 'json' THEN chunk.raw_size_bytes ELSE octet_length(chunk.payload) END), 0)) AS size_bytes
+  FROM public.session_recording_chunks AS chunk WHERE chunk.session_id = expected.session_id
+) AS chunks
+WHERE held.session_id IS NULL
+  OR (held.event_count, held.storage_size_bytes) IS DISTINCT FROM (chunks.events, chunks.size_bytes)
+ORDER BY expected.session_id;
 
 -- offsets --
 -- How far the sinks have stored each partition of these topics.

@@ -52,6 +52,14 @@ class Log:
             offset = consumer.offsets_for_times([place], timeout=READ_TIMEOUT_S)[0].offset
         return offset if offset >= 0 else None
 
+    def start(self, topic: Topic, partition: int, bounds: tuple[int, int], *, since_ms: int | None) -> int:
+        """Return where to begin reading: at the first record of a time, or at the beginning."""
+        low, end = bounds
+        if since_ms is None:
+            return low
+        found = self.offset_at(topic, partition, since_ms)
+        return end if found is None else max(low, found)
+
     def read(self, topic: Topic, partition: int, *, start: int, end: int) -> Iterator[ConsumedRecord]:
         """Yield the records from `start` on, before `end`.
 

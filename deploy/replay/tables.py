@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from adapters.kafka_consumer import ConsumedRecord
 from adapters.postgres import Connection, Cursor, read_queries
 from schemas.messages import AiJob, SessionSnapshot
 from sinks.copy_rows import copy_pieces
 from sinks.event_rows import RESTAMPED_REACH
 from sinks.recordings import Chunk
 from sinks.sessions import snapshot_line
+
+MISSING, BEHIND, CHANGED = "missing", "behind", "changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +23,16 @@ class Difference:
 
     table: str
     found: str
-    """missing | changed"""
+    """missing | behind (a session's row, older than its snapshot) | changed"""
     project_id: str
     session_id: str
     name: str
     """What names the row within its session: an id; empty for the session's own row."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Tell whether something is not there; else it is there and otherwise, and nobody knows which is right."""
+        return self.found in (MISSING, BEHIND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,10 @@ class ExpectedEvent:
     session_id: str
     line: bytes
     restamped: bool
+    record: ConsumedRecord
+    """The record that makes the row."""
+    index: int = -1
+    """The event's place within it; -1 for a record of one row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +92,30 @@ class Tables:
             copy_pieces(cursor, self._session_queries["copy_staged"], lines, rows=len(lines))
             found = cursor.execute(self._queries["sessions"]).fetchall()
         return [
-            Difference("traceflow_sessions", _said(missing), project_id, session_id, "")
-            for session_id, project_id, missing in found
+            Difference("traceflow_sessions", state, project_id, session_id, "")
+            for session_id, project_id, state in found
         ]
 
     def counters(self, session_ids: Sequence[str]) -> list[Difference]:
         """Compare the counters of sessions with their rows."""
         rows = self._ask("counters", {"session_ids": session_ids})
         return [
-            Difference("traceflow_sessions", "changed", str(project_id), str(session_id), "counters")
+            Difference("traceflow_sessions", CHANGED, str(project_id), str(session_id), "counters")
             for session_id, project_id in rows
         ]
 
     def issue_links(self, owners: Mapping[str, tuple[str, str]]) -> list[Difference]:
         """Look for findings, given with project and session, that count for no issue."""
         rows = self._ask("issue_links", {"finding_ids": list(owners)})
-        return [Difference("traceflow_ux_issue_findings", "missing", *owners[str(row[0])], str(row[0])) for row in rows]
+        return [Difference("traceflow_ux_issue_findings", MISSING, *owners[str(row[0])], str(row[0])) for row in rows]
+
+    def issue_counters(self, finding_ids: Sequence[str]) -> list[Difference]:
+        """Compare the counters of these findings' issues with their links."""
+        rows = self._ask("issue_counters", {"finding_ids": finding_ids})
+        return [
+            Difference("traceflow_ux_issues", CHANGED, str(project_id), str(session_id), f"{issue} counters")
+            for issue, project_id, session_id in rows
+        ]
 
     def jobs(self, expected: Sequence[AiJob]) -> list[Difference]:
         """Compare AI jobs."""
@@ -143,11 +163,21 @@ class Tables:
             for session_id, window, seq, missing in rows
         ]
 
-    def offsets(self, topics: Sequence[str]) -> dict[tuple[str, int], int]:
-        """Return the offset up to which each partition of topics is stored."""
-        return {
-            (str(topic), int(str(part))): int(str(end)) for topic, part, end in self._ask("offsets", {"topics": topics})
-        }
+    def recordings(self, owners: Sequence[tuple[str, str]]) -> list[Difference]:
+        """Compare the rows of recordings, given with project and session, with their chunks."""
+        rows = self._ask(
+            "recordings",
+            {
+                "project_ids": [project_id for project_id, _ in owners],
+                "session_ids": [session_id for _, session_id in owners],
+            },
+        )
+        return [
+            Difference(
+                "session_recordings", _said(missing), str(project_id), str(session_id), "" if missing else "counters"
+            )
+            for session_id, project_id, missing in rows
+        ]
 
     def _ask(self, query: str, parameters: Mapping[str, object]) -> Iterable[tuple[object, ...]]:
         cursor: Cursor = self.connection.execute(self._queries[query], parameters)
@@ -155,7 +185,7 @@ class Tables:
 
 
 def _said(missing: object) -> str:
-    return "missing" if missing else "changed"
+    return MISSING if missing else CHANGED
 
 
 def _hash(chunk: Chunk) -> str:

@@ -15,7 +15,9 @@ class Said:
     findings: dict[str, tuple[Finding, Output]] = field(default_factory=dict)
     """By id, with the record that said it."""
     sessions: dict[bytes | None, SessionSnapshot] = field(default_factory=dict)
-    """By record key."""
+    """By record key: the latest."""
+    lives: dict[tuple[bytes | None, int], SessionSnapshot] = field(default_factory=dict)
+    """By record key and life: the latest of each."""
     jobs: dict[str, AiJob] = field(default_factory=dict)
     """By id."""
 
@@ -30,6 +32,9 @@ class Said:
                 known = self.sessions.get(output.key)
                 if known is None or known.version <= session.version:
                     self.sessions[output.key] = session
+                life = output.key, session.life
+                if life not in self.lives or self.lives[life].version <= session.version:
+                    self.lives[life] = session
             elif output.topic == topics.AI_JOBS.name:
                 job = decode_message(AiJob, output.value)
                 self.jobs.setdefault(job.id, job)

@@ -61,6 +61,7 @@ ADAPTERS = {
         "record_owner",
         "recording_rows",
         "recordings",
+        "recount",
         "session_rows",
         "sessions",
         "signals",
@@ -71,7 +72,7 @@ ADAPTERS = {
 WIRING = {
     "ingest_gateway": {"__main__", "app", "lanes", "server"},
     "stream_processors": {"__main__", "analyze.__init__", "analyze.wiring", "worker"},
-    "sinks": {"__main__", "app", "redrive"},
+    "sinks": {"__main__", "app", "by_hand", "redrive", "restore"},
 }
 
 DRIVERS = {"aiokafka", "confluent_kafka", "falcon", "faust", "mode", "psycopg", "uvicorn"}
