@@ -57,7 +57,12 @@ class EventsResource:
             flow.check_gate(self._lane)
             outcome = await self._take(req, admitted)
             if isinstance(outcome, _Sent):
-                await flow.acknowledged(self._lane, outcome.future)
+                flow.metrics.received_events.inc(outcome.events)
+                try:
+                    await flow.acknowledged(self._lane, outcome.future)
+                except BaseException:  # a client that has left, too
+                    flow.metrics.unacknowledged_events.inc(outcome.events)
+                    raise
                 outcome.count(flow)
                 accept(resp, outcome.answer)
                 return
@@ -139,9 +144,14 @@ class _Sent:
         self.reasons = [refused.reason for refused in rejected]
         self.answer = accepted_body(accepted, rejected)
 
+    @property
+    def events(self) -> int:
+        """Return how many events the request held."""
+        return self.accepted + len(self.reasons)
+
     def count(self, flow: RequestFlow) -> None:
         """Count what was acknowledged."""
-        flow.metrics.batch_events.observe(self.accepted + len(self.reasons))
+        flow.metrics.batch_events.observe(self.events)
         flow.metrics.accepted_events.inc(self.accepted)
         for reason in self.reasons:
             flow.metrics.rejected_events.labels(reason).inc()

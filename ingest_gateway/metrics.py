@@ -36,6 +36,16 @@ class GatewayMetrics:
         self.batch_events = Histogram(
             f"{PREFIX}batch_events", "Events in a request.", buckets=_COUNTS, registry=registry
         )
+        self.received_events = Counter(
+            f"{PREFIX}received_events",
+            "Events of requests that were taken: accepted, rejected, or unacknowledged.",
+            registry=registry,
+        )
+        self.unacknowledged_events = Counter(
+            f"{PREFIX}unacknowledged_events",
+            "Events answered without an acknowledgement, which may be stored: their client sends them again.",
+            registry=registry,
+        )
         self.accepted_events = Counter(
             f"{PREFIX}accepted_events", "Events acknowledged to their client.", registry=registry
         )

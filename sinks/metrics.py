@@ -43,7 +43,7 @@ def declare_metrics(registry: CollectorRegistry) -> SinkMetrics:
     return SinkMetrics(
         rows=counter("rows", "Rows inserted and committed."),
         duplicates=counter("duplicates", "Rows received that were stored before."),
-        parked=counter("parked", "Rows or records sent to the dead letters, by reason.", "reason"),
+        parked=counter("parked", "Rows sent to the dead letters, by reason; of a record parked whole each.", "reason"),
         batches=counter("batches", "Batches committed, by the way they were written: fast or careful.", "way"),
         batch_rows=histogram("batch_rows", "Rows of a committed batch.", _BATCH_ROWS),
         batch_seconds=histogram("batch_seconds", "From handing a batch to the writer to its commit.", _BATCH_SECONDS),

@@ -188,7 +188,8 @@ class Writer(Generic[P]):
     def _written(self, batch: Batch[Prepared[P]], stored: Stored, *, careful: bool) -> Written:
         parkings = [*_refused_before(batch.items), *stored.parkings]
         for parking in parkings:
-            self.metrics.parked.labels(self.sink.name, parking.refusal.reason).inc()
+            rows = parking.item.rows if parking.refusal.index < 0 else 1
+            self.metrics.parked.labels(self.sink.name, parking.refusal.reason).inc(rows)
         return Written(stored.inserted, stored.duplicates, len(parkings), careful)
 
     def _counts_after(self, batch: Batch[Prepared[P]], parkings: Sequence[Parking]) -> DeadLetterCounts:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.command import ask, detect, letters, manage, operate, replay, serve
+from deploy.command import accounts, ask, detect, letters, manage, operate, replay, serve
 from deploy.command.failure import Exit, explain
 from deploy.command.options import group, teach
 
@@ -50,6 +50,12 @@ def _add_operating(app: typer.Typer) -> None:
     app.command("topics", short_help="Create and check the topics.", epilog=topics)(operate.topics_command)
     status = teach("traceflow status", "traceflow status --json | jq '.stages[].lag'")
     app.command(short_help="How each stage keeps up.", epilog=status)(operate.status)
+    account = teach(
+        "traceflow accounts --from 1d",
+        "traceflow accounts --json",
+        more="Exit code 1 says: an event is nowhere, or there twice.",
+    )
+    app.command(short_help="Count where every event is.", epilog=account)(accounts.accounts)
     detection = teach(
         "traceflow detect --session first rrweb.jsonl.gz",
         "traceflow detect --table first.json",
@@ -57,12 +63,13 @@ def _add_operating(app: typer.Typer) -> None:
         more="Exit code 1 says: a file cannot be read. What is left out of a file is told on standard error.",
     )
     app.command(short_help="Find in captured sessions, offline.", epilog=detection)(detect.detect)
-    check = teach(
+    again = teach(
         "traceflow replay --check",
-        "traceflow replay --check --from 2h --json",
-        more="Exit code 1 says: a row is missing or was changed.",
+        "traceflow replay --from 2h --dry-run",
+        "traceflow replay --from 2026-11-30T12:00 --project 3f0c…",
+        more="Exit code 1 says: a row is missing or was changed, and was left so.",
     )
-    app.command(short_help="Fold the log again and compare.", epilog=check)(replay.replay)
+    app.command(short_help="Fold the log again; compare, or write what is missing.", epilog=again)(replay.replay)
     sql = teach('traceflow sql "SELECT count(*) FROM traceflow_events" --json')
     app.command("sql", short_help="Ask the database, read-only.", epilog=sql)(ask.sql_command)
 

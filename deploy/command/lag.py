@@ -1,7 +1,10 @@
-"""The arithmetic of `traceflow status`: from two samples of a stage's positions to lag, rate and age. Pure."""
+"""The arithmetic of `traceflow status`: from samples of a stage's positions to lag, rate, age, illness. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+ILL_AFTER_S = 60.0
+"""A record that waits longer says that something is wrong: a restart and a rebalance are over within 30 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class StageReport:
     workers: int | None
     """Members of its group now; None if unknown."""
     dead_letters: int | None = None
-    """Records that it parked and that are still kept; None if not counted."""
+    """Records that it parked and that nothing was done about; None if not counted."""
 
 
 def waiting_from(sample: Sample) -> dict[int, int]:
@@ -75,3 +78,23 @@ def report(
 def _grown(before: Mapping[int, int], after: Mapping[int, int]) -> int:
     # a position that moved back (a worker that resumes from its state) is no negative throughput
     return sum(max(0, end - before[p]) for p, end in after.items() if p in before)
+
+
+def ailments(stage: StageReport) -> list[str]:
+    """Return what is wrong with a stage, each as a line that says why; nothing for one that is well or catches up."""
+    found = []
+    if stage.lost:
+        found.append(
+            f"retention deleted {stage.lost} records before it read them: it has stopped, its last line says how on"
+        )
+    waits_s = stage.oldest_unprocessed_s or 0.0
+    if stage.workers == 0:
+        found.append(f"no worker runs, and {stage.lag} records wait" if stage.lag else "no worker runs")
+    elif waits_s >= ILL_AFTER_S and not stage.processed_per_s:
+        found.append(f"it stands still: {stage.lag} records wait, the oldest for {waits_s:.0f} s")
+    elif waits_s >= ILL_AFTER_S and stage.processed_per_s < stage.incoming_per_s:
+        found.append(
+            f"it falls behind: {stage.incoming_per_s:.0f} records/s come, {stage.processed_per_s:.0f} are processed, "
+            f"the oldest waits for {waits_s:.0f} s"
+        )
+    return found

@@ -86,7 +86,10 @@ def status(
     interval: Annotated[float, typer.Option(help="Seconds over which throughput is measured.", min=0.1, max=60)] = 2.0,
     as_json: Json = False,
 ) -> None:
-    """Show how each stage keeps up: lag, throughput, age of the oldest waiting record, dead letters, versions."""
+    """Show how each stage keeps up: lag, throughput, age of the oldest record that waits, dead letters; who is ill.
+
+    Measured from outside: no process is asked. Where each event is, one by one: `traceflow accounts`.
+    """
     from deploy.command import reach
     from deploy.command.answer import print_json, print_table
     from deploy.command.status import gather_status, rows_for_people
@@ -100,7 +103,10 @@ def status(
     print_table(columns, rows_for_people(found["stages"]))
     letters, versions = found["dead_letters"], found["versions"]
     reasons = ", ".join(f"{reason} {n}" for reason, n in sorted((letters["by_reason"] or {}).items()))
-    typer.echo(f"dead letters kept: {letters['kept']}{f' ({reasons})' if reasons else ''}")
+    waiting = "too many to be counted" if letters["waiting"] is None else letters["waiting"]
+    typer.echo(f"dead letters waiting: {waiting}{f' ({reasons})' if reasons else ''}, kept: {letters['kept']}")
+    newest = found["newest_event_stored_s"]
+    typer.echo("newest event stored: " + ("none of the last two days" if newest is None else f"{newest:.1f} s old"))
     ahead = ", ".join(f"{table} {days}" for table, days in found["partitions_ahead_days"].items())
     typer.echo(f"partitions ahead, days: {ahead}")
     pending = f", {len(versions['schema_pending'])} migrations pending" if versions["schema_pending"] else ""
@@ -108,3 +114,5 @@ def status(
         f"traceflow {versions['traceflow']}, message format {versions['message_format']}, "
         f"schema {versions['schema']}{pending}, PostgreSQL {versions['postgres']}"
     )
+    for line in found["ill"] or ["all is well"]:
+        typer.echo(line)

@@ -2,29 +2,35 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from adapters.dead_letter_reader import LetterFilter, read_dead_letters
-from adapters.kafka_consumer import watermarks
+from adapters.dead_letter_marks import Marks
+from adapters.dead_letter_reader import LetterFilter
+from adapters.kafka_consumer import describe_topic, watermarks
 from adapters.migrations import status as migration_status
 from adapters.postgres import Connection, connect, read_queries
-from deploy.command.lag import Sample, StageReport, report, waiting_from
+from deploy.command.lag import Sample, StageReport, ailments, report, waiting_from
+from deploy.command.parked import scan
 from deploy.command.positions import fold_positions
+from deploy.redrive.plan import Letter
 from schemas import topics
 from schemas.connections import DatabaseSettings, KafkaSettings, LogSettings
 from schemas.messages import FORMAT
+from schemas.reasons import Blame, Reason
 from schemas.topics import Topic
 
 _TIMEOUT_S = 15.0
 _FIRST_RECORDS_S = 5.0
 """How long the first waiting records of a stage are read for; what is not there by then has no age."""
 MOST_LETTERS_COUNTED = 20_000
-"""Dead letters are counted by stage up to this many; reading more would make `status` slow."""
+"""Dead letters are read, and so counted, up to this many; reading more would make `status` slow."""
+FEWEST_DAYS_AHEAD = 2
+"""The sinks make partitions a week ahead; with fewer they have not for days, and soon rows find none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +73,40 @@ def gather_status(
             before = measure.samples()
             time.sleep(interval_s)
             after = measure.samples()
-            letters, by_stage = _dead_letters(consumer, kafka, log.topic_prefix)
+            letters, waiting = _dead_letters(consumer, kafka, log.topic_prefix, connection)
+            by_stage = None if waiting is None else Counter(letter.place.id.stage for letter in waiting)
             stages = [measure.report(stage, before[stage.name], after[stage.name], by_stage) for stage in STAGES]
             days_ahead = {str(table): int(days) for table, days in connection.execute(queries["days_ahead"])}
+            newest = connection.execute(queries["newest_event"]).fetchone()
             server = connection.execute(queries["server_version"]).fetchone()
     finally:
         consumer.close()
+    versions = _versions(database, str(server[0]) if server else "")
     return {
+        "ill": [
+            *(f"{stage.stage}: {what}" for stage in stages for what in ailments(stage)),
+            *_ailments_of_store(waiting or (), days_ahead, versions["schema_pending"]),
+        ],
+        "newest_event_stored_s": float(newest[0]) if newest and newest[0] is not None else None,
         "stages": [asdict(stage) for stage in stages],
         "dead_letters": letters,
         "partitions_ahead_days": days_ahead,
-        "versions": _versions(database, str(server[0]) if server else ""),
+        "versions": versions,
     }
+
+
+def _ailments_of_store(waiting: Iterable[Letter], days_ahead: Mapping[str, int], pending: Sequence[str]) -> list[str]:
+    """Return what is wrong beside the stages."""
+    ours = {reason.value for reason in Reason if reason.blame is Blame.OURS}
+    found = []
+    if parked := sum(letter.reason in ours for letter in waiting):
+        found.append(f"dead letters: {parked} wait by a fault of ours: `traceflow dead-letters stats`")
+    for table, days in days_ahead.items():
+        if days < FEWEST_DAYS_AHEAD:
+            found.append(f"{table}: partitions reach only {days} days ahead: does a sink run, and may it make them?")
+    if pending:
+        found.append(f"database: {len(pending)} migrations are pending: `traceflow migrate`")
+    return found
 
 
 class _Measure:
@@ -178,17 +206,22 @@ class _Measure:
 
 
 def _dead_letters(
-    consumer: Consumer, kafka: KafkaSettings, prefix: str
-) -> tuple[dict[str, Any], Mapping[str, int] | None]:
+    consumer: Consumer, kafka: KafkaSettings, prefix: str, connection: Connection
+) -> tuple[dict[str, Any], Sequence[Letter] | None]:
+    """Return the numbers, and the letters that nothing was done about; None if they are too many to be read."""
     name = topics.DEAD_LETTERS.full_name(prefix)
     metadata = consumer.list_topics(name, timeout=_TIMEOUT_S).topics[name]
-    marks = [watermarks(consumer, name, p) for p in metadata.partitions] if metadata.error is None else []
-    kept = sum(high - low for low, high in marks)
+    bounds = [watermarks(consumer, name, p) for p in metadata.partitions] if metadata.error is None else []
+    kept = sum(high - low for low, high in bounds)
     if kept > MOST_LETTERS_COUNTED:
-        return {"kept": kept, "by_reason": None}, None
-    letters = list(read_dead_letters(kafka, prefix=prefix, wanted=LetterFilter())) if kept else []
-    by_reason = Counter(stored.letter.reason for stored in letters)
-    return {"kept": kept, "by_reason": dict(by_reason)}, Counter(stored.letter.stage for stored in letters)
+        return {"kept": kept, "waiting": None, "by_reason": None}, None
+    waiting: list[Letter] = []
+    if kept:
+        marks = Marks(describe_topic(kafka, name).topic_id).read(connection)
+        letters = scan(kafka, prefix=prefix, wanted=LetterFilter()).letters
+        waiting = [letter for about, letter in letters.items() if about not in marks]
+    by_reason = dict(Counter(letter.reason for letter in waiting))
+    return {"kept": kept, "waiting": len(waiting), "by_reason": by_reason}, waiting
 
 
 def _versions(database: DatabaseSettings, server: str) -> dict[str, Any]:

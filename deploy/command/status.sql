@@ -11,6 +11,11 @@ FROM pg_catalog.pg_class AS c
 WHERE c.oid IN ('public.traceflow_events'::regclass, 'public.session_recording_chunks'::regclass)
 ORDER BY relname
 
+-- newest_event --
+-- How many seconds ago the newest stored event happened, by its own time; from the latest days alone.
+SELECT extract(epoch FROM now() - max("timestamp")) FROM public.traceflow_events
+WHERE "timestamp" BETWEEN now() - interval '2 days' AND now();
+
 -- server_version --
 -- The server's version.
 SELECT current_setting('server_version')

@@ -198,7 +198,15 @@ def test_status_measures_every_stage_from_outside(command: Run, kafka: str, topi
     assert {s["stage"]: s["lag"] for s in command("status", "--interval", "0.1")[1]["stages"]}["analyze"] == 1
     assert stages["digest"]["oldest_unprocessed_s"] is None
     assert 0 <= stages["sink-events"]["oldest_unprocessed_s"] < 60
-    assert found["dead_letters"] == {"kept": 1, "by_reason": {"engine_error": 1}}
+    assert found["dead_letters"] == {"kept": 1, "waiting": 1, "by_reason": {"engine_error": 1}}
+    assert found["newest_event_stored_s"] is None
+    assert "sink-events: no worker runs, and 2 records wait" in found["ill"]
+    assert "dead letters: 1 wait by a fault of ours: `traceflow dead-letters stats`" in found["ill"]
+    # what was dealt with waits no more
+    assert command("dead-letters", "drop", "--all")[0] == 0
+    then = command("status", "--interval", "0.1")[1]
+    assert then["dead_letters"] == {"kept": 1, "waiting": 0, "by_reason": {}}
+    assert not [line for line in then["ill"] if "dead letters" in line]
     assert min(found["partitions_ahead_days"].values()) >= 7
     assert found["versions"]["schema_pending"] == []
 

@@ -1,7 +1,9 @@
 import io
 from contextlib import redirect_stdout
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -160,6 +162,30 @@ def test_a_worker_that_resumes_from_an_older_state_is_no_negative_rate() -> None
     before = sample(at_s=1, ends={0: 100}, positions={0: 100})
     after = sample(at_s=2, ends={0: 100}, positions={0: 60})
     assert report(before, after, waiting_since_ms=[9_000]).processed_per_s == 0.0
+
+
+def ill(**values: Any) -> list[str]:
+    well = lag.StageReport("analyze", "events", 10, 5.0, 5.0, 1.0, 0, 1)
+    return lag.ailments(replace(well, **values))
+
+
+def test_a_stage_that_keeps_up_or_catches_up_is_well() -> None:
+    assert ill() == []
+    assert ill(oldest_unprocessed_s=59.9, processed_per_s=0.0) == []
+    assert ill(oldest_unprocessed_s=3_600.0, processed_per_s=5.0) == []
+    assert ill(workers=None, oldest_unprocessed_s=None) == []
+
+
+def test_who_is_ill_is_told_with_the_reason() -> None:
+    assert ill(workers=0) == ["no worker runs, and 10 records wait"]
+    assert ill(workers=0, lag=0, oldest_unprocessed_s=None) == ["no worker runs"]
+    assert ill(oldest_unprocessed_s=61.0, processed_per_s=0.0) == [
+        "it stands still: 10 records wait, the oldest for 61 s"
+    ]
+    assert ill(oldest_unprocessed_s=61.0, processed_per_s=4.0) == [
+        "it falls behind: 5 records/s come, 4 are processed, the oldest waits for 61 s"
+    ]
+    assert ill(lost=3)[0].startswith("retention deleted 3 records before it read them")
 
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)

@@ -23,6 +23,7 @@ COMMANDS = [
     ["migrate"],
     ["topics"],
     ["status"],
+    ["accounts"],
     ["sql"],
     ["detect"],
     ["replay"],
