@@ -53,7 +53,7 @@ def build_app(
     app = StageApp(
         f"{log.topic_prefix}{kind.name}",
         broker=[f"kafka://{address.strip()}" for address in kafka.bootstrap.split(",")],
-        broker_credentials=_credentials(kafka),
+        broker_credentials=credentials(kafka),
         # topics are made by `traceflow topics`, never by a worker
         topic_partitions=log.partitions,
         topic_allow_declare=False,
@@ -129,7 +129,8 @@ def _data_directory(name: str) -> str:
     return str(directory)
 
 
-def _credentials(kafka: KafkaSettings) -> Any:
+def credentials(kafka: KafkaSettings) -> Any:
+    """Return the settings of the connection in Faust's form; None for one that is plain. Certificates are verified."""
     encrypted = kafka.security_protocol.endswith("SSL")
     context = ssl.create_default_context(cafile=kafka.ssl_ca_location) if encrypted else None
     if kafka.sasl_mechanism:
