@@ -117,12 +117,13 @@ UPDATE public.session_recordings AS held SET
   event_count = settled.event_count,
   storage_size_bytes = settled.size_bytes,
   events = CASE WHEN settled.whole THEN public.session_recording_events(held.session_id) ELSE held.events END,
-  compressed = held.compressed AND NOT settled.whole
+  compressed = coalesce(held.compressed, false) AND NOT settled.whole OR settled.compressed
 FROM (
   SELECT recording.session_id,
     greatest(before.event_count, chunks.events)::integer AS event_count,
     least(2147483647, greatest(before.storage_size_bytes, chunks.size_bytes))::integer AS size_bytes,
-    coalesce(before.whole AND before.event_count >= chunks.events, false) AS whole
+    coalesce(before.whole AND before.event_count >= chunks.events, false) AS whole,
+    chunks.compressed
   FROM unnest(%(session_ids)s::text[], %(project_ids)s::uuid[]) AS wanted(session_id, project_id)
   JOIN public.session_recordings AS recording
     ON recording.session_id = wanted.session_id AND recording.project_id = wanted.project_id
@@ -131,7 +132,8 @@ FROM (
     SELECT
       coalesce(sum(chunk.event_count), 0) AS events,
       coalesce(sum(CASE chunk.codec WHEN 'json' THEN chunk.raw_size_bytes ELSE octet_length(chunk.payload) END), 0)
-        AS size_bytes
+        AS size_bytes,
+      coalesce(bool_or(chunk.codec <> 'json'), false) AS compressed
     FROM public.session_recording_chunks AS chunk WHERE chunk.session_id = recording.session_id
   ) AS chunks
 ) AS settled

@@ -21,6 +21,7 @@ from sinks.by_hand import OwnsNothing, batch_by_hand, writer_by_hand
 from sinks.contract import Prepared, Sink, Stored
 from sinks.loop import prepared
 from sinks.recount import Recount
+from sinks.sessions import SessionsSink
 from sinks.signals import FindingLines
 from sinks.verdicts import NewRows
 from sinks.writer import Step, Writer
@@ -95,6 +96,8 @@ class _Recounting:
         issue_ids = [finding.issue.id for finding in findings if finding.issue is not None]
         self._recount.note(cursor, owners, issue_ids)
         stored = self.sink.store(cursor, items, careful=True, closed_days=closed_days)
+        if isinstance(self.sink, SessionsSink):
+            self.sink.remake_recordings(cursor, items)
         self._recount.settle(cursor, owners, issue_ids)
         stored.new = NewRows()
         return stored

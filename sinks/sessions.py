@@ -121,20 +121,37 @@ class SessionsSink:
     def _upsert(
         self, cursor: Cursor, lives: Sequence[tuple[Prepared[SnapshotLine], SnapshotLine]], stored: Stored
     ) -> set[str]:
-        cursor.execute(self._queries["empty_stage"])
-        copy_pieces(cursor, self._queries["copy_staged"], (content.line for _, content in lives), rows=len(lives))
+        self._stage(cursor, [content for _, content in lives])
         cursor.execute(self._queries["upsert_sessions"])
         applied: dict[str, bool] = dict(cursor.fetchall())
         taken = sorted((each for _, each in lives if each.session_id in applied), key=lambda each: each.session_id)
         stored.new.sessions |= {each.owner for each in taken if applied[each.session_id]}
-        recorded = {each.owner: each.recorded_at for each in taken if each.recorded_at is not None}
-        if recorded:
-            self._recordings.make(cursor, recorded, stored.new)
-            session_ids = [session_id for _, session_id in recorded]
-            cursor.execute(self._queries["update_recordings"], {"session_ids": session_ids})
-        if closed := [each.session_id for each in taken if each.closed and each.recorded_at is not None]:
-            self._materialise(cursor, closed)
+        self._update_recordings(cursor, taken, stored)
         return set(applied)
+
+    def _stage(self, cursor: Cursor, contents: Sequence[SnapshotLine]) -> None:
+        cursor.execute(self._queries["empty_stage"])
+        copy_pieces(cursor, self._queries["copy_staged"], (each.line for each in contents), rows=len(contents))
+
+    def _update_recordings(self, cursor: Cursor, taken: Iterable[SnapshotLine], stored: Stored) -> None:
+        """Write the recording's part of staged snapshots, in order of session id."""
+        recorded = [each for each in taken if each.recorded_at is not None]
+        if recorded:
+            starts = {each.owner: each.recorded_at for each in recorded if each.recorded_at is not None}
+            self._recordings.make(cursor, starts, stored.new)
+            session_ids = [each.session_id for each in recorded]
+            cursor.execute(self._queries["update_recordings"], {"session_ids": session_ids})
+        if closed := [each.session_id for each in recorded if each.closed]:
+            self._materialise(cursor, closed)
+
+    def remake_recordings(self, cursor: Cursor, items: Sequence[Prepared[SnapshotLine]]) -> None:
+        """Make the rows of recordings that are gone although the session's row holds this very snapshot."""
+        latest: dict[str, SnapshotLine] = {}
+        for content in sorted((item.content for item in items if item.content), key=lambda each: each.version):
+            latest[content.session_id] = content
+        self._stage(cursor, list(latest.values()))
+        cursor.execute(self._queries["lost_recordings"])
+        self._update_recordings(cursor, [latest[session_id] for (session_id,) in cursor.fetchall()], Stored())
 
     def _materialise(self, cursor: Cursor, session_ids: list[str]) -> None:
         """Put recordings together; one that Postgres cannot hold as JSONB stays in its chunks."""

@@ -141,6 +141,17 @@ CROSS JOIN LATERAL (
 ) AS span
 WHERE held.session_id = staged.session_id AND staged.session_id = ANY(%(session_ids)s);
 
+-- lost_recordings --
+-- Sessions whose row is of the staged snapshot, with a recording that has no row.
+SELECT staged.session_id
+FROM pg_temp.traceflow_snapshot_stage AS staged
+JOIN public.traceflow_sessions AS held
+  ON held.session_id = staged.session_id AND held.project_id = staged.project_id
+  AND (held.life, held.version) = (staged.life, staged.version)
+WHERE staged.recording_start IS NOT NULL
+  AND NOT EXISTS (SELECT FROM public.session_recordings AS recording WHERE recording.session_id = staged.session_id)
+ORDER BY staged.session_id;
+
 -- materialise --
 -- Put the events of short recordings into their row, once their session has closed and all of its chunks are in.
 UPDATE public.session_recordings AS held

@@ -37,9 +37,12 @@ def accounts(
     kafka, log = reach.kafka(os.environ, data)
     database = reach.database(os.environ, data)
     since_ms = parse_time(begin, option="--from", now=datetime.now(UTC)) if begin else None
-    with closing(connect(database, application_name="traceflow accounts")) as connection:
+    with (
+        closing(Log(kafka, log.topic_prefix)) as read,
+        closing(connect(database, application_name="traceflow accounts")) as connection,
+    ):
         try:
-            found = count_accounts(Log(kafka, log.topic_prefix), connection, since_ms=since_ms, patience_s=patience)
+            found = count_accounts(read, connection, since_ms=since_ms, patience_s=patience)
         except NotCaughtUp as error:
             raise CommandFailure(str(error), Exit.UNAVAILABLE) from error
     rows = [

@@ -48,7 +48,7 @@ def _add_operating(app: typer.Typer) -> None:
         "traceflow topics --replication 3", "traceflow topics --check", more="Exit code 1 says: they differ."
     )
     app.command("topics", short_help="Create and check the topics.", epilog=topics)(operate.topics_command)
-    status = teach("traceflow status", "traceflow status --json | jq '.stages[].lag'")
+    status = teach("traceflow status", "traceflow status --json | jq -e '.ill == []'")
     app.command(short_help="How each stage keeps up.", epilog=status)(operate.status)
     account = teach(
         "traceflow accounts --from 1d",

@@ -114,9 +114,12 @@ def _compare(
         offset = int(begin) if begin.isdecimal() else None
         since_ms = None if offset is not None else parse_time(begin, option="--from", now=datetime.now(UTC))
     residue_ms = read_settings(AnalyzeSettings, os.environ, group="STAGE").residue_ms
-    with closing(connect(database, application_name="traceflow replay", session={"timezone": "UTC"})) as connection:
+    with (
+        closing(Log(kafka, log.topic_prefix)) as read,
+        closing(connect(database, application_name="traceflow replay", session={"timezone": "UTC"})) as connection,
+    ):
         check = Check(
-            Log(kafka, log.topic_prefix),
+            read,
             Tables(connection),
             assemble(os.environ),
             meant,

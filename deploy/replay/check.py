@@ -203,7 +203,7 @@ class Check:
         self.report.differences += self.tables.counters([each.session_id for each in judged])
         recorded = [(each.project_id, each.session_id) for each in judged if each.recording is not None]
         self.report.compared["session_recordings"] += len(recorded)
-        self.report.differences += self.tables.recordings(recorded)
+        self._judge(lambda: self.tables.recordings(recorded), records)
 
     def _compare_findings(self, outputs: Iterable[Output], owners: set[tuple[str, str]]) -> None:
         sink, rows, links, linked = SignalsSink(), [], {}, {}

@@ -113,7 +113,9 @@ def running_system(settings: Environment) -> Iterator[System]:
     with ExitStack() as stack:
         for name in SINKS:
             stack.enter_context(running(name, settings))
-        yield System(settings)
+        system = System(settings)
+        stack.callback(system.log.close)
+        yield system
 
 
 def store_three_sessions(system: System, database: str) -> None:

@@ -255,3 +255,17 @@ GROUP BY s.session_id, s.finding_counts ORDER BY 1
 def assert_counters_equal_rows(url: str) -> None:
     """Hold what every session promises: its counters are count(*) over its rows, its score that of its counts."""
     assert query(url, COUNTERS) == query(url, RECOUNTED)
+
+
+_COMPARED = (
+    *("traceflow_events", "traceflow_sessions", "session_recordings", "session_recording_chunks"),
+    *("traceflow_ai_queue", "traceflow_ux_issues", "traceflow_ux_issue_findings", "traceflow_ux_issue_sessions"),
+    *("traceflow_ux_issue_visitors", "traceflow_subscriptions", "traceflow_sink_offsets"),
+)
+
+
+def contents(url: str) -> dict[str, list[Any]]:
+    """Return every row of every table that sinks write, but for the moments of writing and the offsets."""
+    moments = "ARRAY['created_at', 'updated_at', 'next_offset']"
+    rows = "SELECT (to_jsonb(t) - {})::text AS r FROM {} t ORDER BY r"
+    return {table: [row for (row,) in query(url, rows.format(moments, table))] for table in _COMPARED}

@@ -33,8 +33,11 @@ class System(NamedTuple):
     """Key by id; `a` and `b` in this order."""
 
     def accounts(self) -> Accounts:
-        with closing(connect(self.settings.database, application_name="test")) as connection:
-            return count_accounts(Log(self.settings.kafka, self.settings.log.topic_prefix), connection)
+        with (
+            closing(Log(self.settings.kafka, self.settings.log.topic_prefix)) as log,
+            closing(connect(self.settings.database, application_name="test")) as connection,
+        ):
+            return count_accounts(log, connection)
 
     def sample(self, sink: str, name: str) -> float:
         """Add a metric of a sink up over its other labels."""

@@ -17,6 +17,7 @@ from tests.integration.sink_bench import (
     PROJECT,
     add_project,
     assert_counters_equal_rows,
+    contents,
     event,
     execute,
     query,
@@ -25,11 +26,6 @@ from tests.integration.sink_system import environment, row_count, until
 
 OWNER = "99999999-9999-4999-8999-999999999999"
 
-TABLES = (
-    *("traceflow_events", "traceflow_sessions", "session_recordings", "session_recording_chunks"),
-    *("traceflow_ai_queue", "traceflow_ux_issues", "traceflow_ux_issue_findings", "traceflow_ux_issue_sessions"),
-    *("traceflow_ux_issue_visitors", "traceflow_subscriptions", "traceflow_sink_offsets"),
-)
 ID = {number: event(number)["id"] for number in range(7)}
 
 
@@ -49,13 +45,6 @@ def stored(kafka: str, topics: str, database: str) -> Iterator[System]:
         # as at the end of a session whose digest runs: the recording is put together in its row
         execute(database, "UPDATE session_recordings SET events = session_recording_events(session_id)")
         yield system
-
-
-def contents(database: str) -> dict[str, list[Any]]:
-    """Return every row of every table that sinks write, but for the moments of writing."""
-    moments = "ARRAY['created_at', 'updated_at', 'next_offset']"
-    rows = "SELECT (to_jsonb(t) - {})::text AS r FROM {} t ORDER BY r"
-    return {table: [row for (row,) in query(database, rows.format(moments, table))] for table in TABLES}
 
 
 def lose(database: str) -> None:

@@ -11,9 +11,11 @@ from psycopg import sql
 
 from schemas.ids import session_row_id
 from schemas.messages import AiJob, Finding, RecordingSummary, SessionSnapshot
+from sinks.restore import SinkRestore
 from sinks.settings import SinkSettings
 from sinks.writer import Step
-from tests.integration.sink_bench import NOW_MS, PROJECT, SinkBench, add_project, event, execute, query
+from tests.integration.sink_bench import NOW_MS, PROJECT, SinkBench, add_project, contents, event, execute, query
+from tests.integration.sink_system import environment
 
 OWNER = "99999999-9999-4999-8999-999999999999"
 SETTINGS = SinkSettings(role="traceflow_sink")
@@ -118,3 +120,25 @@ def test_a_frozen_owner_is_ended_with_the_rights_of_the_login(login: str, databa
     heirs[0].close()
     frozen.close()
     assert query(database, "SELECT count(*) FROM traceflow_events") == [(1,)]
+
+
+def test_lost_rows_are_put_back_with_the_rights_of_the_role(login: str, database: str) -> None:
+    benches = {name: SinkBench(login, name, settings=SETTINGS) for name in ("events", "recordings", "sessions")}
+    records = {
+        "events": benches["events"].events([event(1), event(2, event_type="error", error_message="oh")]),
+        "recordings": chunk(benches["recordings"]),
+        "sessions": benches["sessions"].message(snapshot()),
+    }
+    for name, record in records.items():
+        benches[name].write([record])
+        benches[name].close()
+    stored = contents(database)
+    assert query(database, "SELECT events <> '[]' FROM session_recordings") == [(True,)]
+    settings = environment(kafka="nobody:1", prefix="t.", database=login, role="traceflow_sink")
+    for lost in ("traceflow_events", "traceflow_sessions", "session_recordings", "session_recording_chunks"):
+        execute(database, f"DELETE FROM {lost}")  # noqa: S608
+        for name, record in records.items():
+            sink = SinkRestore(name, settings)
+            assert sink.store([record]) == []
+            sink.close()
+        assert contents(database) == stored
