@@ -1,5 +1,6 @@
 """Every alert asks for metrics that are exported, and has a page whose commands exist."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -71,6 +72,20 @@ def test_an_alert_says_who_gets_up_what_is_wrong_and_where_to_read_on(rule: dict
 def test_each_alert_has_a_page_and_each_page_an_alert() -> None:
     assert len(set(NAMES)) == len(NAMES)
     assert [page.stem for page in PAGES] == sorted(NAMES)
+
+
+def test_the_dashboard_shows_metrics_that_are_exported_by_labels_that_they_have() -> None:
+    board = json.loads((DEPLOY / "dashboards" / "traceflow.json").read_text())
+    known = exported()
+    expressions = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
+    assert len(expressions) > 10
+    for expression in expressions:
+        metrics = metrics_of(expression)
+        assert metrics
+        assert metrics <= set(known), expression
+        grouped = {label.strip() for by in re.findall(r"by \(([^)]*)\)", expression) for label in by.split(",")}
+        assert grouped <= {"job", "le"}.union(*(known[metric] for metric in metrics)), expression
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
 
 
 def test_the_alert_about_our_fault_names_every_reason_of_ours() -> None:
