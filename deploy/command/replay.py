@@ -12,7 +12,7 @@ import typer
 from deploy.command.options import Data, Json
 
 if TYPE_CHECKING:
-    from deploy.replay.check import Meant, Report
+    from deploy.replay.report import Meant, Report
     from deploy.replay.restore import Restorer
 
 _MAX_TOLD = 50
@@ -44,7 +44,7 @@ def replay(
     """
     from deploy.command.answer import plain, print_json
     from deploy.command.failure import CommandFailure, Exit
-    from deploy.replay.check import Meant
+    from deploy.replay.report import Meant
 
     if check and dry_run:
         raise CommandFailure(

@@ -1,7 +1,6 @@
 """Walk the log and compare what it gives with the tables; write what is missing, if there is who writes it."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -10,21 +9,22 @@ from adapters.kafka_consumer import ConsumedRecord
 from deploy.replay.caught_up import SAID, Ends, wait_until_analyzed, wait_until_stored
 from deploy.replay.log import Log
 from deploy.replay.parked import ParkedRows
+from deploy.replay.records import as_log_record, record_of, records_of
+from deploy.replay.report import Meant, Report
 from deploy.replay.tables import Difference, ExpectedEvent, Tables
 from schemas import topics
-from schemas.ids import session_key
-from schemas.messages import AiJob, Kind, SessionSnapshot, encode
-from sinks.by_hand import only_events
+from schemas.messages import AiJob, Kind, SessionSnapshot
 from sinks.events import EventsSink
 from sinks.loop import prepared
 from sinks.recordings import Chunk, RecordingsSink
 from sinks.signals import SignalsSink
 from stream_processors.fold import PartitionFold
-from stream_processors.logic import LogRecord, Output, SessionLogic
+from stream_processors.logic import Output, SessionLogic
 from stream_processors.offline.said import Said
 
 BATCH_ROWS = 5_000
-CHUNK_BATCH_BYTES = 16_000_000
+BATCH_BYTES = 16_000_000
+"""Of the records whose rows are compared at once; whichever is reached first."""
 
 DAY_MS = 86_400_000
 
@@ -36,34 +36,6 @@ class Writes(Protocol):
 
     def write(self, sink: str, records: Sequence[ConsumedRecord]) -> None:
         """Store what is missing of records of a sink's topic."""
-
-
-@dataclass(slots=True)
-class Report:
-    """What was compared."""
-
-    compared: Counter[str] = field(default_factory=Counter)
-    """Rows by table."""
-    written: Counter[str] = field(default_factory=Counter)
-    """Lost rows that are there now, by table."""
-    began_before: int = 0
-    """Sessions that are not judged because they began before the log that was read, or may have."""
-    parked: int = 0
-    """Rows that are not judged because a sink parked them."""
-    differences: list[Difference] = field(default_factory=list)
-    """Those that are left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Meant:
-    """Which rows a replay is about; None is all of them."""
-
-    project_id: str | None = None
-    session_id: str | None = None
-
-    def holds(self, project_id: str, session_id: str) -> bool:
-        """Tell whether a session is meant."""
-        return self.project_id in (None, project_id) and self.session_id in (None, session_id)
 
 
 @dataclass(slots=True)
@@ -125,17 +97,19 @@ class Check:
         fold, said, sink = PartitionFold(self.logic), Said(), EventsSink()
         seen: set[str] = set()
         rows: list[ExpectedEvent] = []
+        size = 0
         began_ms: int | None = None
         for record in self.log.read(topics.EVENTS, partition, start=start, end=end):
             began_ms = record.timestamp if began_ms is None else began_ms
             if record.kind == Kind.EVENTS:
                 rows += self._event_rows(sink, record, seen)
-            fold.feed((_log_record(record),))
+                size += len(record.value or b"")
+            fold.feed((as_log_record(record),))
             if fold.pending >= BATCH_ROWS:
                 self._take_said(said, fold)
-            if len(rows) >= BATCH_ROWS:
+            if len(rows) >= BATCH_ROWS or size >= BATCH_BYTES:
                 self._compare_events("events", rows)
-                rows = []
+                rows, size = [], 0
         self._take_said(said, fold)
         self._compare_events("events", rows)
         self._compare_said(said, start, self._known_from(partition, start, end, began_ms))
@@ -156,7 +130,7 @@ class Check:
 
     def _compare_events(self, sink: str, rows: Sequence[ExpectedEvent]) -> None:
         self.report.compared["traceflow_events"] += len(rows)
-        self._judge(lambda: self.tables.events(rows), lambda lost: {sink: _records_of(rows, lost)})
+        self._judge(lambda: self.tables.events(rows), lambda lost: {sink: records_of(rows, lost)})
 
     # --- what analyze said
 
@@ -197,7 +171,7 @@ class Check:
         def records(lost: Sequence[Difference]) -> dict[str, list[ConsumedRecord]]:
             wanted = {(each.project_id, each.session_id) for each in lost}
             lives = sorted(said.lives.values(), key=lambda each: each.version)
-            return {"sessions": [_record(each) for each in lives if (each.project_id, each.session_id) in wanted]}
+            return {"sessions": [record_of(each) for each in lives if (each.project_id, each.session_id) in wanted]}
 
         self._judge(lambda: self.tables.sessions(judged), records)
         self.report.differences += self.tables.counters([each.session_id for each in judged])
@@ -233,7 +207,7 @@ class Check:
         self.report.compared["traceflow_ai_queue"] += len(jobs)
         by_id = {job.id: job for job in jobs}
         self._judge(
-            lambda: self.tables.jobs(jobs), lambda lost: {"ai_jobs": [_record(by_id[each.name]) for each in lost]}
+            lambda: self.tables.jobs(jobs), lambda lost: {"ai_jobs": [record_of(by_id[each.name]) for each in lost]}
         )
 
     # --- recordings
@@ -255,7 +229,7 @@ class Check:
                 seen.add(place)
                 chunks[place] = chunk, record
                 size += item.size_bytes
-            if size >= CHUNK_BATCH_BYTES:
+            if size >= BATCH_BYTES:
                 self._compare_chunks(chunks)
                 chunks, size = {}, 0
         self._compare_chunks(chunks)
@@ -266,37 +240,3 @@ class Check:
             lambda: self.tables.chunks([chunk for chunk, _ in chunks.values()]),
             lambda lost: {"recordings": [chunks[each.session_id, each.name][1] for each in lost]},
         )
-
-
-def _records_of(rows: Sequence[ExpectedEvent], lost: Sequence[Difference]) -> list[ConsumedRecord]:
-    """Return the records of lost rows, with those rows alone: of a record their neighbours may have been parked."""
-    names = {(each.session_id, each.name) for each in lost}
-    indexes: dict[tuple[int, int], list[int]] = {}
-    records: dict[tuple[int, int], ConsumedRecord] = {}
-    whole = []
-    for row in rows:
-        if (row.session_id, row.id) not in names:
-            continue
-        if row.index < 0:
-            whole.append(row.record)
-            continue
-        place = row.record.partition, row.record.offset
-        records[place] = row.record
-        indexes.setdefault(place, []).append(row.index)
-    return [*whole, *(only_events(record, indexes[place]) for place, record in records.items())]
-
-
-def _record(message: SessionSnapshot | AiJob) -> ConsumedRecord:
-    """Return a message as its sink reads it; offset and time, which no row keeps, are not known."""
-    return ConsumedRecord(0, 0, 0, "", session_key(message.project_id, message.session_id), encode(message))
-
-
-def _log_record(record: ConsumedRecord) -> LogRecord:
-    return LogRecord(
-        offset=record.offset,
-        timestamp=record.timestamp,
-        kind=record.kind,
-        key=record.key or b"",
-        value=record.value or b"",
-        headers=record.headers,
-    )

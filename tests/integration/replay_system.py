@@ -10,8 +10,9 @@ from confluent_kafka import Producer
 
 from adapters.kafka_producer import producer_config
 from adapters.postgres import connect
-from deploy.replay.check import Check, Meant, Report
+from deploy.replay.check import Check
 from deploy.replay.log import Log
+from deploy.replay.report import Meant, Report
 from deploy.replay.restore import Restorer
 from deploy.replay.tables import Tables
 from schemas import topics as declared
