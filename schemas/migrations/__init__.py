@@ -1,5 +1,7 @@
 """The database as numbered SQL files, forward only: `NNNN_topic.sql`, each applied once, in order, in one transaction.
 
+Each number is given once. Numbers may be left out, so that work done at the same time need not agree on the next one.
+
 A file that was released is never edited (its checksum is kept in the database): a change is a new file. Files run on
 PostgreSQL 15 and newer, plain or Supabase, with or without contrib, by a role that may create roles and tables.
 `deviations.toml` lists where they differ from the contract in `tests/data/database-schema.md`, and why.
@@ -26,14 +28,14 @@ class Migration:
 
 
 class MigrationFilesError(ValueError):
-    """The files are not numbered 1, 2, 3 …: the message names the first that is wrong."""
+    """A name is malformed or a number given twice: the message names the first file that is wrong."""
 
 
 def load_migrations() -> tuple[Migration, ...]:
     """Read the SQL files in order.
 
     Raises:
-        MigrationFilesError: if a name is malformed, or a number is missing or given twice.
+        MigrationFilesError: if a name is malformed, or a number is given twice.
     """
     found = (file for file in files(__name__).iterdir() if file.name.endswith(".sql"))
     return in_order({file.name: file.read_bytes() for file in found})
@@ -43,13 +45,15 @@ def in_order(contents: dict[str, bytes]) -> tuple[Migration, ...]:
     """Order files by their numbers and hash them.
 
     Raises:
-        MigrationFilesError: if a name is malformed, or a number is missing or given twice.
+        MigrationFilesError: if a name is malformed, or a number is given twice.
     """
-    migrations = []
-    for expected, name in enumerate(sorted(contents), start=1):
+    migrations: list[Migration] = []
+    for name in sorted(contents):
         match = _FILE_NAME.fullmatch(name)
-        if match is None or int(match["version"]) != expected:
-            raise MigrationFilesError(f"{name}: expected {expected:04d}_topic.sql, numbers without a gap")
-        body = contents[name]
-        migrations.append(Migration(version=expected, name=name, sql=body.decode(), sha256=sha256(body).hexdigest()))
+        if match is None:
+            raise MigrationFilesError(f"{name}: expected a name like 0001_topic.sql")
+        version, body = int(match["version"]), contents[name]
+        if migrations and version == migrations[-1].version:
+            raise MigrationFilesError(f"{name}: {migrations[-1].name} has this number")
+        migrations.append(Migration(version=version, name=name, sql=body.decode(), sha256=sha256(body).hexdigest()))
     return tuple(migrations)

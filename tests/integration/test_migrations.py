@@ -31,7 +31,7 @@ FILES = load_migrations()
 
 def another(statements: str) -> Migration:
     """Return the next file."""
-    version = len(FILES) + 1
+    version = FILES[-1].version + 1
     digest = sha256(statements.encode()).hexdigest()
     return Migration(version=version, name=f"{version:04d}_another.sql", sql=statements, sha256=digest)
 
