@@ -2,6 +2,7 @@
 
 # ruff: noqa: S608 (statements are put together from this file's own constants)
 
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -299,3 +300,51 @@ def test_is_traceflow_admin_knows_admins_and_owners_of_subscriptions(rows: Datab
     rows.act("anon")
     with pytest.raises(errors.InsufficientPrivilege):
         rows.do(f"SELECT is_traceflow_admin('{ADMIN}')")
+
+
+# Logins of analysts
+
+
+@pytest.fixture
+def alice(database: str) -> Iterator[tuple[str, str]]:
+    """Give the superuser's URL of a database, and that of a login that may nothing by itself."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(ROWS.encode())
+        name, password = f"alice_{secrets.token_hex(4)}", secrets.token_hex(8)
+        role = sql.Identifier(name)
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(password)))
+        yield database, make_conninfo(database, user=name, password=password)
+        connection.execute(sql.SQL("DROP OWNED BY {}").format(role))
+        connection.execute(sql.SQL("DROP ROLE {}").format(role))
+
+
+def make_analyst(database: str, login: str, *, recordings: bool) -> None:
+    name = psycopg.conninfo.conninfo_to_dict(login)["user"]
+    with psycopg.connect(database) as connection:
+        connection.execute("SELECT make_traceflow_analyst(%s, recordings => %s)", (name, recordings))
+
+
+def test_a_login_that_is_made_an_analyst_reads_for_a_minute_and_writes_nothing(alice: tuple[str, str]) -> None:
+    database, login = alice
+    make_analyst(database, login, recordings=False)
+    with psycopg.connect(login, autocommit=True) as connection:
+        assert connection.execute("SELECT count(*) FROM traceflow_events").fetchone() == (2,)
+        assert connection.execute("SHOW statement_timeout").fetchone() == ("1min",)
+        assert connection.execute("SHOW idle_in_transaction_session_timeout").fetchone() == ("5min",)
+        with pytest.raises(errors.ReadOnlySqlTransaction):
+            connection.execute("CREATE TEMPORARY TABLE mine (n INTEGER)")
+        connection.execute("SET default_transaction_read_only = off")
+        with pytest.raises(errors.InsufficientPrivilege):
+            connection.execute("DELETE FROM traceflow_events")
+        with pytest.raises(errors.InsufficientPrivilege):
+            connection.execute("SELECT FROM session_recordings")
+        with pytest.raises(errors.InsufficientPrivilege):
+            connection.execute("SELECT make_traceflow_analyst(current_user, true)")
+
+
+def test_an_analyst_who_may_sees_recordings_as_well(alice: tuple[str, str]) -> None:
+    database, login = alice
+    make_analyst(database, login, recordings=True)
+    with psycopg.connect(login, autocommit=True) as connection:
+        assert connection.execute("SELECT events FROM session_recordings_full").fetchall() == [([{"type": 4}],)]
+        assert connection.execute("SELECT count(*) FROM traceflow_sessions").fetchone() == (2,)
