@@ -23,13 +23,15 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "deploy" / "docs"
 PAGES = (*sorted((DOCS / "findings").glob("*.md")), DOCS / "score.md", DOCS / "accuracy.md")
 
-_MARKED = re.compile(r"(<!-- table: (\S+)(?: (\S+))? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- table: (\S+)(?: (\S+))? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+"""A table that is made: its beginning, its name, its argument, what stands there now, its end."""
+
 _SENTENCE_END = re.compile(r"\.$")
 
 
 def made(page: str) -> str:
     """Return a page with its tables as they have to be."""
-    return _MARKED.sub(_remade, page)
+    return MARKED.sub(_remade, page)
 
 
 def _remade(marked: re.Match[str]) -> str:
