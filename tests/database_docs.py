@@ -9,18 +9,22 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from textwrap import indent
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from adapters.migrations import migrate
-from adapters.postgres import Connection
+from adapters.postgres import Connection, parse_queries
 from tests import services
 from tests.access_matrix import CONDITIONS, OPERATIONS, QUERIES, read_matrix
 from tests.finding_docs import DOCS, MARKED, table
 
-PAGES = (DOCS / "policies.md",)
+PAGES = (DOCS / "policies.md", DOCS / "dictionary.md")
+QUESTIONS = DOCS / "questions.sql"
+
+MEANINGS = parse_queries((Path(__file__).parent / "data" / "dictionary.sql").read_text())
 
 
 def made(page: str, connection: Connection) -> str:
@@ -56,10 +60,43 @@ def policies(connection: Connection, _: str) -> str:
     )
 
 
+def questions(_connection: Connection, _: str) -> str:
+    """Return the questions of the day, each with its statement."""
+    shown = []
+    for query in parse_queries(QUESTIONS.read_text()).values():
+        asked, _newline, statement = query.decode().partition("\n")
+        shown.append(f"{asked.removeprefix('-- ')}\n\n{indent(statement, '    ')}\n\n")
+    return "\n" + "".join(shown)
+
+
+def relations(connection: Connection, kind: str) -> str:
+    """Return what each table (or view) and its columns mean."""
+    shown = []
+    for name, meaning, columns in connection.execute(MEANINGS[kind]).fetchall():
+        rows = [[f"`{column}`", type_, _cell(said)] for column, type_, said in columns]
+        shown.append(f"### {name}\n\n{meaning}\n\n{table(['column', 'type', 'meaning'], rows)}\n")
+    return "\n" + "".join(shown)
+
+
+def functions(connection: Connection, kind: str) -> str:
+    """Return what the functions (or those that triggers call) do."""
+    rows = connection.execute(MEANINGS["functions"], {"is_trigger": kind == "triggers"}).fetchall()
+    if kind == "triggers":
+        return table(["function", "what it does"], [[f"`{name}`", _cell(said)] for name, _, said in rows])
+    return table(["function", "returns", "meaning"], [[f"`{n}`", f"`{r}`", _cell(said)] for n, r, said in rows])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
 _PARTS: Mapping[str, Callable[[Connection, str], str]] = {
     "access": access,
     "conditions": conditions,
     "policies": policies,
+    "questions": questions,
+    "relations": relations,
+    "functions": functions,
 }
 
 

@@ -97,6 +97,10 @@ VIEWS = {
     "traceflow_session_overview": "traceflow_sessions",
     "traceflow_session_timeline": "traceflow_events",
     "traceflow_painful_elements": "traceflow_ux_issues",
+    "traceflow_frustration_by": "traceflow_sessions",
+    "traceflow_error_groups": "traceflow_ux_issues",
+    "traceflow_abandoned_fields": "traceflow_events",
+    "traceflow_click_responses": "traceflow_events",
 }
 """The table whose policies decide what a view shows."""
 
