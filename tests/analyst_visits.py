@@ -20,7 +20,7 @@ from tests.integration.sink_bench import NOW_MS, SinkBench
 SHOP = "11111111-1111-4111-8111-111111111111"
 BANK = "22222222-2222-4222-8222-222222222222"
 HOST = "https://shop.example"
-DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
 
 _PATHS = ("/", "/product/1", "/product/2?from=mail", "/cart", "/thanks#done", "/#/help")
 _ELEMENTS = ("#buy", "nav > a.help", "#pay", None)
@@ -77,7 +77,8 @@ def visits(seed: int = 7, *, count: int = 60) -> list[Visit]:
 
 
 def _visit(rng: random.Random, session: str, project: str, *, recorded: bool = False) -> Visit:
-    start = NOW_MS - rng.randrange(DAY_MS // 24, 3 * DAY_MS)
+    # none about a day ago: the database's clock decides which are of the last day
+    start = NOW_MS - rng.choice((rng.randrange(HOUR_MS, 22 * HOUR_MS), rng.randrange(26 * HOUR_MS, 72 * HOUR_MS)))
     only_recorded = not recorded and rng.random() < 0.15
     pages = [HOST + rng.choice(_PATHS) for _ in range(rng.randrange(1, 9))]
     events = [] if only_recorded else list(_events(rng, start, pages))

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from deploy.bench.lab import open_lab
 from deploy.bench.report import show
 
-NAMES = ("engine", "gateway", "outage", "spool", "stress", "sink", "stage", "pipeline", "recovery", "memory")
+NAMES = (
+    *("engine", "gateway", "outage", "spool", "stress", "sink"),
+    *("stage", "pipeline", "analyst", "recovery", "memory"),
+)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -43,6 +43,11 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return total / _TICK
 
 
+def thread_cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process's first thread, to the nanosecond: a backend of PostgreSQL has no other."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
 def resident_bytes(pids: Iterable[int]) -> int:
     """Return the resident memory of the processes; shared pages count in each."""
     total = 0

@@ -44,10 +44,10 @@ SELECT page, form, field, count(*) AS abandoned FROM traceflow_abandoned_fields
 WHERE "timestamp" > now() - interval '7 days' GROUP BY page, form, field ORDER BY abandoned DESC, page, form, field;
 
 -- slow_answers --
--- How long do clicks wait for an answer, the slowest elements first?
+-- How long did clicks of the last day wait for an answer, the slowest elements first?
 SELECT page, element, percentile_disc(0.5) WITHIN GROUP (ORDER BY response_ms) AS median_ms,
   count(response_ms) AS answered, count(*) AS clicks
-FROM traceflow_click_responses WHERE "timestamp" > now() - interval '7 days' AND source = 'event'
+FROM traceflow_click_responses WHERE "timestamp" > now() - interval '1 day' AND source = 'event'
 GROUP BY page, element ORDER BY median_ms DESC NULLS LAST, page, element;
 
 -- timeline --

@@ -19,10 +19,11 @@ import pytest
 from psycopg import sql
 
 from adapters.postgres import parse_queries
+from deploy.bench.analyst import DAYS_READ, days_read
 from schemas.messages import Finding
 from tests import database_docs
-from tests.analyst_visits import BANK, SHOP, Visit, visits, write
-from tests.integration.sink_bench import add_project, copied_database
+from tests.analyst_visits import BANK, HOUR_MS, SHOP, Visit, visits, write
+from tests.integration.sink_bench import NOW_MS, add_project, copied_database
 
 QUESTIONS = parse_queries(database_docs.QUESTIONS.read_text())
 WEIGHTS = {"error": 5, "rage_click": 4, "error_click": 4, "form_abandonment": 3, "dead_click": 2} | dict.fromkeys(
@@ -157,6 +158,8 @@ def abandoned_fields(given: Sequence[Visit]) -> Rows:
 def slow_answers(given: Sequence[Visit]) -> Rows:
     waits = defaultdict(list)
     for visit in given:
+        if visit.snapshot.started_at < NOW_MS - 24 * HOUR_MS:
+            continue
         clicks = [e for e in visit.events if e["event_type"] == "click" and e.get("event_name") != "dblclick"]
         answers = [
             e for e in visit.events if e["event_type"] in ("dom_change", "network", "pageview", "visibility", "custom")
@@ -252,6 +255,13 @@ def test_a_member_is_answered_from_the_visits_of_the_own_project(database: str, 
 def test_a_stranger_is_answered_from_no_visit(database: str, question: str) -> None:
     rows = ask(database, question, role="authenticated", user="33333333-3333-4333-8333-333333333333")
     assert [row for row in rows if question != "funnel" or row[2:] != (0, None, None)] == []
+
+
+@pytest.mark.parametrize("question", DAYS_READ)
+def test_a_question_reads_the_days_that_it_asks_for(database: str, question: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("SET LOCAL ROLE traceflow_analyst")
+        assert 0 < len(days_read(connection, QUESTIONS[question])) <= DAYS_READ[question]
 
 
 def test_every_view_is_asked_by_a_question(database: str) -> None:

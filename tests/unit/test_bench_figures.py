@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.bench.__main__ import NAMES
+from deploy.bench.analyst import scanned_days
 from deploy.bench.hammer import Answered
 from deploy.bench.memory import Sample, slope_mb_per_min, slowest_minute, steady, take_sample
 from deploy.bench.outage import Outage, quantile
@@ -138,3 +139,12 @@ def test_state_is_the_latest_fact_of_each_session_with_its_key() -> None:
     found = measure([facts, {}])
     assert found == StateBytes(open=[106], residues=[68])
     assert (found.per_open_session, found.per_residue) == (106.0, 68.0)
+
+
+def test_a_day_that_a_plan_leaves_out_was_not_read() -> None:
+    scans = [("traceflow_events_20260101", 1), ("traceflow_events_20260102", 0), ("traceflow_sessions_h0", 1)]
+    plans = [{"Node Type": "Seq Scan", "Relation Name": name, "Actual Loops": loops} for name, loops in scans]
+    append = {"Node Type": "Append", "Actual Loops": 1, "Plans": plans}
+    assert list(scanned_days({"Node Type": "Sort", "Actual Loops": 1, "Plans": [append]})) == [
+        "traceflow_events_20260101"
+    ]
