@@ -1,5 +1,6 @@
 """The runner: history, order, concurrency, refusals; and a database that looks like Supabase's."""
 
+import itertools
 import secrets
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from adapters.migrations import (
 )
 from adapters.postgres import Connection
 from schemas.migrations import Migration, load_migrations
+from tests.integration.sink_bench import SinkBench, add_project, event
 
 FILES = load_migrations()
 
@@ -207,3 +209,35 @@ def test_settings_of_the_role_do_not_reach_the_files(empty_database: str) -> Non
         )
         == 16
     )
+
+
+def test_ingestion_goes_on_while_the_newest_files_are_applied(empty_database: str) -> None:
+    """From the version that was released first, with an analyst's query open: nothing fails, nothing is lost."""
+    migrate(empty_database, files=[file for file in FILES if file.version <= 12])
+    add_project(empty_database)
+    with psycopg.connect(empty_database) as reader, ThreadPoolExecutor(1) as pool:
+        reader.execute("SELECT count(*) FROM traceflow_projects")
+        has_begun, is_migrated = threading.Event(), threading.Event()
+        writing = pool.submit(write_until, empty_database, has_begun, is_migrated)
+        try:
+            assert has_begun.wait(30)
+            assert [done.version for done in migrate(empty_database)] == [f.version for f in FILES if f.version > 12]
+        finally:
+            is_migrated.set()
+        written = writing.result(timeout=30)
+    assert written > 1
+    assert one(empty_database, "SELECT count(*) FROM traceflow_events") == written
+    assert one(empty_database, "SELECT event_count FROM traceflow_sessions") == written
+
+
+def write_until(conninfo: str, has_begun: threading.Event, is_migrated: threading.Event) -> int:
+    """Write events through the sink until told to stop, and one more; return how many."""
+    bench = SinkBench(conninfo, "events")
+    for number in itertools.count(1):
+        is_last = is_migrated.is_set()
+        assert bench.write([bench.events([event(number)])]).inserted == 1
+        has_begun.set()
+        if is_last:
+            break
+    bench.close()
+    return number
