@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.command import accounts, ask, detect, letters, manage, operate, replay, serve
+from deploy.command import accounts, ask, detect, letters, manage, operate, partitions, replay, serve
 from deploy.command.failure import Exit, explain
 from deploy.command.options import group, teach
 
@@ -21,6 +21,7 @@ def build() -> typer.Typer:
     app.add_typer(_projects(), name="projects", short_help="Projects, keys, settings.")
     app.add_typer(_dead_letters(), name="dead-letters", short_help="What could not be processed, and why.")
     app.add_typer(_recordings(), name="recordings", short_help="Take recordings out.")
+    app.add_typer(_partitions(), name="partitions", short_help="Days of events and recordings.")
     return app
 
 
@@ -115,6 +116,21 @@ def _recordings() -> typer.Typer:
     export = teach("traceflow recordings export first --output first.json")
     recordings.command("export", short_help="Write one as a JSON array.", epilog=export)(ask.recordings_export)
     return recordings
+
+
+def _partitions() -> typer.Typer:
+    days = group("The days of events and recordings in Postgres: look at them, make them, drop old ones.")
+    listing = teach("traceflow partitions list")
+    days.command("list", short_help="Show them.", epilog=listing)(partitions.partitions_list)
+    ensure = teach("traceflow partitions ensure --ahead 14")
+    days.command("ensure", short_help="Make those that are missing.", epilog=ensure)(partitions.partitions_ensure)
+    prune = teach(
+        "traceflow partitions prune --keep-events 90 --keep-recordings 60 --dry-run",
+        "traceflow partitions prune --keep-events 365",
+        more="Exit code 1 says: a long transaction still reads one; prune again.",
+    )
+    days.command("prune", short_help="Drop old ones.", epilog=prune)(partitions.partitions_prune)
+    return days
 
 
 def run(arguments: Sequence[str]) -> int:

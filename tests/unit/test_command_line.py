@@ -37,6 +37,9 @@ COMMANDS = [
     ["dead-letters", "redrive"],
     ["dead-letters", "drop"],
     ["recordings", "export"],
+    ["partitions", "list"],
+    ["partitions", "ensure"],
+    ["partitions", "prune"],
 ]
 
 

@@ -1,0 +1,137 @@
+"""`traceflow partitions`: old days go while others read and write."""
+
+import io
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Any
+
+import psycopg
+import pytest
+
+from deploy.command.application import run
+from tests.integration.sink_bench import SinkBench, add_project, event, execute, query
+
+Run = Callable[..., tuple[int, Any]]
+
+OLD = ("2020-01-01", "2020-01-02")
+PRUNE = ("partitions", "prune", "--keep-events", "90", "--wait", "0.5")
+
+
+@pytest.fixture
+def command(database: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command with --json in a database with two old days; give its exit code and its answer."""
+    monkeypatch.setenv("TRACEFLOW_DATABASE_URL", database)
+    add_project(database)
+    execute(database, "INSERT INTO traceflow_sessions (session_id) VALUES ('old')")
+    for day in OLD:
+        for parent in ("traceflow_events", "session_recording_chunks"):
+            execute(database, "SELECT traceflow_parts.ensure_day(%s, %s)", parent, day)
+        insert = "INSERT INTO traceflow_events (session_id, event_type, \"timestamp\") VALUES ('old', 'click', %s)"
+        execute(database, insert, f"{day}T12:00Z")
+
+    def call(*arguments: str) -> tuple[int, Any]:
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            code = run([*arguments, "--json"])
+        return code, json.loads(out.getvalue()) if out.getvalue() else err.getvalue()
+
+    return call
+
+
+def days(database: str, table: str = "traceflow_events") -> dict[str, str]:
+    """Return the state of each old day."""
+    rows = query(
+        database,
+        "SELECT to_char(to_date(right(relname, 8), 'YYYYMMDD'), 'YYYY-MM-DD'),"
+        " CASE WHEN i.inhrelid IS NULL THEN 'detached' WHEN i.inhdetachpending THEN 'detaching' ELSE 'attached' END"
+        " FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid"
+        " WHERE relnamespace = 'traceflow_parts'::regnamespace AND relkind = 'r' AND relname LIKE %s",
+        f"{table}_2020%",
+    )
+    return dict(rows)
+
+
+def test_every_day_is_listed_with_its_state_and_size(command: Run) -> None:
+    code, listed = command("partitions", "list")
+    assert code == 0
+    assert len(listed) == 2 * (16 + len(OLD))
+    old = [row for row in listed if row["day"] in OLD and row["table"] == "traceflow_events"]
+    assert [(row["day"], row["state"], row["size_bytes"] > 8192) for row in old] == [(d, "attached", True) for d in OLD]
+
+
+def test_missing_days_are_made_once(command: Run) -> None:
+    assert command("partitions", "ensure", "--ahead", "9") == (0, {"made": 4})
+    assert command("partitions", "ensure", "--ahead", "9") == (0, {"made": 0})
+
+
+def test_a_dry_run_says_what_would_go_and_changes_nothing(command: Run, database: str) -> None:
+    code, told = command(*PRUNE, "--dry-run")
+    assert (code, [row["day"] for row in told["dropped"]], told["left"]) == (0, list(OLD), [])
+    assert days(database) == dict.fromkeys(OLD, "attached")
+
+
+def test_old_days_go_with_their_rows_and_only_those_of_the_named_table(command: Run, database: str) -> None:
+    bench = SinkBench(database, "events")
+    bench.write([bench.events([event(1)])])
+    code, told = command(*PRUNE)
+    assert (code, [row["day"] for row in told["dropped"]], told["left"]) == (0, list(OLD), [])
+    assert days(database) == {}
+    assert days(database, "session_recording_chunks") == dict.fromkeys(OLD, "attached")
+    assert query(database, "SELECT session_id FROM traceflow_events") == [("s1",)]
+    assert query(database, "SELECT event_count FROM traceflow_sessions WHERE session_id = 'old'") == [(2,)]
+    assert command(*PRUNE) == (0, {"dry_run": False, "dropped": [], "left": []})
+    bench.close()
+
+
+def test_a_day_that_a_long_query_reads_is_left_half_way_and_goes_later(command: Run, database: str) -> None:
+    with psycopg.connect(database) as reader:
+        reader.execute("SELECT count(*) FROM traceflow_events")
+        code, told = command(*PRUNE)
+        assert (code, told["dropped"]) == (1, [])
+        assert told["left"] == ["traceflow_events_20200101 is in use by a transaction that began before"]
+        assert days(database) == {OLD[0]: "detaching", OLD[1]: "attached"}
+        assert query(database, "SELECT count(*) FROM traceflow_events") == [(1,)]
+    code, told = command(*PRUNE)
+    assert (code, [row["day"] for row in told["dropped"]]) == (0, list(OLD))
+    assert days(database) == {}
+
+
+def test_nobody_waits_while_pruning_waits(command: Run, database: str) -> None:
+    bench = SinkBench(database, "events")
+    with psycopg.connect(database) as reader, ThreadPoolExecutor(1) as pool:
+        reader.execute("SELECT count(*) FROM traceflow_events")
+        pruning = pool.submit(command, *PRUNE[:-1], "60")
+        try:
+            ends = time.monotonic() + 30
+            while days(database)[OLD[0]] != "detaching":
+                assert time.monotonic() < ends, "pruning never waited"
+                time.sleep(0.01)
+            assert bench.write([bench.events([event(1)])]).inserted == 1
+            assert query(database, "SELECT traceflow_parts.ensure_day('traceflow_events', '2020-02-01')") == [(True,)]
+            assert query(database, "SELECT count(*) FROM traceflow_events") == [(2,)]
+            assert not pruning.done()
+        finally:
+            reader.rollback()
+        assert pruning.result(timeout=30)[0] == 0
+    assert days(database) == {"2020-02-01": "attached"}
+    bench.close()
+
+
+def test_two_do_not_prune_at_once(command: Run, database: str) -> None:
+    with psycopg.connect(database) as other:
+        other.execute("SELECT pg_advisory_lock(hashtext('traceflow_parts'), hashtext('prune'))")
+        assert command(*PRUNE) == (1, "traceflow: another process prunes this database now\n")
+    assert days(database) == dict.fromkeys(OLD, "attached")
+
+
+def test_a_day_for_which_a_sink_may_make_a_partition_is_not_dropped(
+    command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, told = command("partitions", "prune", "--keep-recordings", "59")
+    assert (code, "up to 60 days back (TRACEFLOW_SINK_OLDEST_DAY)" in told) == (2, True)
+    monkeypatch.setenv("TRACEFLOW_SINK_OLDEST_DAY", "30")
+    assert command("partitions", "prune", "--keep-recordings", "59", "--dry-run")[0] == 0
+    assert command("partitions", "prune")[0] == 2
