@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from adapters.dead_letter_reader import LetterFilter, StoredLetter, read_dead_letters
 from adapters.postgres import Connection, connect, read_queries
 from deploy.load.verification import verify
-from deploy.replay.check import Check, NotCaughtUp
+from deploy.replay.caught_up import NotCaughtUp
+from deploy.replay.check import Check
 from deploy.replay.log import Log
 from deploy.replay.tables import Difference, Tables
 from schemas.connections import DatabaseSettings, KafkaSettings
