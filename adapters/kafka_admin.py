@@ -17,6 +17,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # re-exported 
 
 from schemas.topics import Topic
 
+TOPICS_APPEAR_S = 5.0
+"""A broker that has just come back may answer for a moment as if it had no topics: one is missing only after this."""
+
 _REQUEST_TIMEOUT_S = 30.0
 _VISIBLE_DEADLINE_S = 30.0
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from adapters.kafka_admin import TOPICS_APPEAR_S
 from schemas.connections import KafkaSettings
 from schemas.messages import KIND_HEADER
 
@@ -136,11 +138,17 @@ def headers_of(message: Message) -> tuple[tuple[str, bytes], ...]:
     return tuple((name, value or b"") for name, value in headers)
 
 
+@retry(
+    retry=retry_if_exception_type(TopicMissing),
+    stop=stop_after_delay(TOPICS_APPEAR_S),
+    wait=wait_fixed(0.2),
+    reraise=True,
+)
 def describe_topic(kafka: KafkaSettings, name: str) -> TopicIdentity:
     """Ask the broker for a topic's id and number of partitions.
 
     Raises:
-        TopicMissing: there is no such topic.
+        TopicMissing: there is no such topic, nor does it appear within `TOPICS_APPEAR_S`.
         KafkaException: the broker cannot be asked.
     """
     # what it would say at each attempt, the exception says once

@@ -42,7 +42,8 @@ from schemas.reasons import Reason
 
 log = structlog.get_logger()
 
-EXIT_SETTINGS, EXIT_CANNOT_START, EXIT_TRY_AGAIN = 2, 1, 75
+EXIT_HALT, EXIT_RESTART = 78, 75
+"""A person has to act (EX_CONFIG); a restart may help (EX_TEMPFAIL). The same codes as the stages' and sinks'."""
 
 
 class Environment:
@@ -133,12 +134,12 @@ def admin_server(
 
 
 def main(environ: Mapping[str, str]) -> int:
-    """Run the gateway and return its exit code: 0 after a signal, 75 if waiting may help, else 1 or 2."""
+    """Run the gateway and return its exit code: 0 after a signal, 75 if waiting may help, else 78."""
     try:
         environment = Environment(environ)
     except SettingsError as error:
         sys.stderr.write(f"gateway: {error}\n")
-        return EXIT_SETTINGS
+        return EXIT_HALT
     logs.configure("gateway", log_format=environment.log.log_format)
     # each of its lines at INFO has a counterpart here that says more
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
@@ -146,15 +147,16 @@ def main(environ: Mapping[str, str]) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(environment))
-    except (CannotStart, DatabaseRefused, SpoolUnusable) as error:
+    except (CannotStart, DatabaseRefused) as error:
         log.error("cannot_start", reason=str(error))
-        return EXIT_CANNOT_START
-    except TimeoutError as error:
+        return EXIT_HALT
+    # a spool may be held by a gateway that is about to end
+    except (SpoolUnusable, TimeoutError) as error:
         log.error("cannot_start", reason=str(error))
-        return EXIT_TRY_AGAIN
+        return EXIT_RESTART
     except Exception as error:
         log.error("failed", exc_info=error)
-        return EXIT_TRY_AGAIN
+        return EXIT_RESTART
     return 0
 
 

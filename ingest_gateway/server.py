@@ -24,6 +24,7 @@ import structlog
 import uvicorn
 from confluent_kafka import KafkaException
 
+from adapters.kafka_admin import TOPICS_APPEAR_S
 from adapters.project_snapshot import ProjectSnapshot
 from ingest_gateway.deadline_protocol import ConnectionLimits, protocol_with
 from ingest_gateway.held_bodies import HeldBodies
@@ -105,17 +106,24 @@ def listen(settings: GatewaySettings) -> socket.socket:
 async def require_topics(lane: Lane, names: Sequence[str], *, timeout_s: float) -> None:
     """Wait until a broker answers, and check that the topics are there.
 
+    A broker that has just come back may answer for a moment as if it had none: what is missing has to be missing for
+    `TOPICS_APPEAR_S`.
+
     Raises:
         CannotStart: if a topic is missing.
         TimeoutError: if no broker answers in time.
     """
-    deadline_s = time.monotonic() + timeout_s
+    began_s = time.monotonic()
+    deadline_s = began_s + timeout_s
     while True:
         try:
             missing = await lane.producer.missing_topics(names, timeout_s=min(5.0, timeout_s))
         except KafkaException as error:
             if time.monotonic() >= deadline_s:
                 raise TimeoutError(f"kafka does not answer: {error.args[0].str()}") from error
+            continue
+        if missing and time.monotonic() < began_s + TOPICS_APPEAR_S:
+            await asyncio.sleep(0.2)
             continue
         if missing:
             raise CannotStart(f"topics are missing: {', '.join(missing)}: run `traceflow topics`")

@@ -255,8 +255,8 @@ def test_a_request_that_the_deadline_of_stopping_cuts_off_is_told_so(
 @pytest.mark.parametrize(
     ("change", "code", "line"),
     [
-        ({"TRACEFLOW_TOPIC_PREFIX": "nothing."}, 1, "run `traceflow topics`"),
-        ({"TRACEFLOW_DATABASE_URL": "/nothing"}, 1, "does not exist"),
+        ({"TRACEFLOW_TOPIC_PREFIX": "nothing."}, 78, "run `traceflow topics`"),
+        ({"TRACEFLOW_DATABASE_URL": "/nothing"}, 78, "does not exist"),
         (
             {"TRACEFLOW_KAFKA_BOOTSTRAP": "127.0.0.1:9", "TRACEFLOW_GATEWAY_START_TIMEOUT_S": "1"},
             75,
