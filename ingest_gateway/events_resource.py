@@ -11,7 +11,7 @@ from ingest_gateway.admission import Rejected, admit
 from ingest_gateway.answers import accept, accepted_body, dropped_body
 from ingest_gateway.held_bodies import HeldBody
 from ingest_gateway.inflation import IDENTITY, encoding_of, inflate
-from ingest_gateway.json_body import Decoded, NotJson, decode
+from ingest_gateway.json_body import Decoded, NotJson, TooManyValues, bound_values, decode
 from ingest_gateway.ordinary import OrdinaryReader
 from ingest_gateway.privacy import anonymised
 from ingest_gateway.project_key import key_in_body, key_outside_body
@@ -80,6 +80,7 @@ class EventsResource:
             body = await req.read_body(limit=self._settings.max_body_bytes, hold=held.hold)
             self._body_bytes.observe(len(body))
             json = await self._inflate(req, body)
+            _bound(json)
             if admitted is not None and not admitted.anonymous:
                 origin = flow.origin(req, admitted)
                 if ordinary := self._ordinary.read(json, origin, max_events=self._settings.max_events):
@@ -124,6 +125,13 @@ class EventsResource:
             *dead_letters(admission.rejected, origin, version=self._version),
         ]
         return _Sent(self._flow.send(self._lane, outgoing), admission.accepted, admission.rejected)
+
+
+def _bound(json: bytes) -> None:
+    try:
+        bound_values(json)
+    except TooManyValues as error:
+        raise Refusal(Reason.BODY_INFLATED_TOO_LARGE, f"the body holds {error}: send less at once") from error
 
 
 def _decode(json: bytes) -> Decoded:

@@ -24,7 +24,9 @@ class GatewaySettings(Settings):
     max_inflated_bytes: int = Field(
         default=20_000_000, ge=1_000, le=200_000_000, description="JSON of events shrinks to a twentieth at best"
     )
-    max_events: int = Field(default=1_000, ge=1, le=100_000, description="one request keeps the loop 10 ms at most")
+    max_events: int = Field(
+        default=1_000, ge=1, le=100_000, description="an ordinary request of so many keeps the loop 10 ms"
+    )
     max_chunk_bytes: int = Field(
         default=MAX_CHUNK_BYTES, ge=1_000, le=MAX_CHUNK_BYTES, description="what the topic of recordings takes"
     )

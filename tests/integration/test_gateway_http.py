@@ -98,6 +98,9 @@ BAD_INPUT: dict[str, Send] = {
     "a body larger than the limit": events(b'{"session_id":"s","events":[]}' + b" " * 1_000_000),
     "a gzip bomb": events(gzip.compress(b" " * 30_000_000)),
     "a zstd bomb": events(zstandard.ZstdCompressor().compress(b" " * 30_000_000)),
+    "millions of JSON values in a few kB of gzip": events(
+        gzip.compress(b'{"session_id":"s","events":[{"event_type":"click","metadata":[' + b"[]," * 6_000_000 + b"0]}]}")
+    ),
     "truncated gzip": events(gzip.compress(with_good("{}"))[:-4]),
     "plain JSON declared as gzip": events(with_good("{}"), Content_Encoding="gzip"),
     "an unknown Content-Encoding": events(with_good("{}"), Content_Encoding="br"),

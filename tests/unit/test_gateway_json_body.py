@@ -1,6 +1,14 @@
 import pytest
 
-from ingest_gateway.json_body import REPAIR_MAX_BYTES, Decoded, NotJson, decode, holds_non_finite
+from ingest_gateway.json_body import (
+    REPAIR_MAX_BYTES,
+    Decoded,
+    NotJson,
+    TooManyValues,
+    bound_values,
+    decode,
+    holds_non_finite,
+)
 
 
 def value(body: bytes) -> object:
@@ -83,3 +91,10 @@ def test_a_large_body_is_not_repaired() -> None:
 def test_finite_values_hold_nothing_non_finite() -> None:
     assert not holds_non_finite({"a": [1.5, {"b": [2, "NaN"]}]})
     assert holds_non_finite({"a": [1.5, {"b": [float("inf")]}]})
+
+
+def test_values_are_bounded_before_they_are_parsed_and_only_where_they_could_matter() -> None:
+    bound_values(b"[" + b"0," * 299_998 + b'"' + b"x" * 700_000 + b'"]')
+    with pytest.raises(TooManyValues, match="more than 300000 JSON values"):
+        bound_values(b"[" + b"0," * 300_000 + b'"' + b"x" * 700_000 + b'"]')
+    bound_values(b"[" * 900_000)
