@@ -109,12 +109,10 @@ class Pruner:
             StillRead: the wait is over; drop the same again later.
         """
         table, leaf = sql.Identifier("public", partition.table), sql.Identifier("traceflow_parts", partition.name)
-        detach = sql.SQL("ALTER TABLE {} DETACH PARTITION {} {}")
+        how = {"attached": sql.SQL("CONCURRENTLY"), "detaching": sql.SQL("FINALIZE")}.get(partition.state)
         try:
-            if partition.state == "attached":
-                self._connection.execute(detach.format(table, leaf, sql.SQL("CONCURRENTLY")))
-            elif partition.state == "detaching":
-                self._connection.execute(detach.format(table, leaf, sql.SQL("FINALIZE")))
+            if how is not None:
+                self._connection.execute(sql.SQL("ALTER TABLE {} DETACH PARTITION {} {}").format(table, leaf, how))
             self._connection.execute(sql.SQL("DROP TABLE {}").format(leaf))
         except errors.LockNotAvailable as error:
             raise StillRead(f"{partition.name} is in use by a transaction that began before") from error
