@@ -45,6 +45,33 @@ def running(program: Program, output: Path, wait: Callable[[Callable[[], bool]],
         program.stop(process)
 
 
+def described_broker(directory: Path) -> broker.KafkaServer:
+    """Describe a broker in a directory, on ports that are free now."""
+    port = free_port()
+    runtime, classpath = java.find_java(os.environ), tuple(jars.classpath(os.environ, report=print))
+    return broker.KafkaServer(
+        directory=directory / "kafka",
+        port=port,
+        controller_port=free_port(taken=frozenset({port})),
+        java=runtime,
+        jars=classpath,
+        flags=archive.flags_to_use(runtime, classpath, os.environ),
+    )
+
+
+def described_database(directory: Path) -> postgres.PostgresServer:
+    """Describe a database server of a directory, on a port that is free now."""
+    account = postgres.server_account()
+    return postgres.PostgresServer(
+        directory=postgres.database_place(directory, account),
+        port=free_port(),
+        password_file=directory / "postgres.password",
+        binaries=postgres.usable_binaries(postgres.find_binaries(os.environ), account),
+        account=account,
+        settings=tuple(postgres.VOLATILE.items()),
+    )
+
+
 @contextmanager
 def kafka_broker(directory: Path) -> Iterator[str]:
     """Give the bootstrap address of the run's broker."""
@@ -56,16 +83,7 @@ def kafka_broker(directory: Path) -> Iterator[str]:
         with kafka_container() as bootstrap:
             yield bootstrap
         return
-    port = free_port()
-    runtime, classpath = java.find_java(os.environ), tuple(jars.classpath(os.environ, report=print))
-    server = broker.KafkaServer(
-        directory=directory / "kafka",
-        port=port,
-        controller_port=free_port(taken=frozenset({port})),
-        java=runtime,
-        jars=classpath,
-        flags=archive.flags_to_use(runtime, classpath, os.environ),
-    )
+    server = described_broker(directory)
     server.prepare()
 
     def wait(alive: Callable[[], bool]) -> None:
@@ -86,16 +104,7 @@ def postgres_server(directory: Path) -> Iterator[str]:
         with postgres_container() as url:
             yield url
         return
-    account = postgres.server_account()
-    place = postgres.database_place(directory, account)
-    server = postgres.PostgresServer(
-        directory=place,
-        port=free_port(),
-        password_file=directory / "postgres.password",
-        binaries=postgres.usable_binaries(postgres.find_binaries(os.environ), account),
-        account=account,
-        settings=tuple(postgres.VOLATILE.items()),
-    )
+    server = described_database(directory)
     server.prepare()
 
     def wait(alive: Callable[[], bool]) -> None:
@@ -103,5 +112,5 @@ def postgres_server(directory: Path) -> Iterator[str]:
 
     with running(server.program(os.environ), directory / "postgres.out", wait):
         yield server.url
-    if not place.is_relative_to(directory):
-        shutil.rmtree(place.parent)
+    if not server.directory.is_relative_to(directory):
+        shutil.rmtree(server.directory.parent)

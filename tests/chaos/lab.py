@@ -14,11 +14,11 @@ import psycopg
 
 from adapters.postgres import Connection
 from deploy.demo.system import UP, System, demo_environment, own_system
-from deploy.runtime import archive, jars, java, kafka, postgres
-from deploy.runtime.ports import free_port
+from deploy.runtime import kafka, postgres
 from deploy.runtime.program import Program
 from schemas.connections import KafkaSettings
 from tests.chaos.planted import FAULTS
+from tests.services import described_broker, described_database
 
 START_DEADLINE_S = 120.0
 GROUP_SESSION_S = 6
@@ -136,7 +136,7 @@ class Lab:
 
     def said(self) -> str:
         """Return what all processes said."""
-        files = (self.system.log, self._directory / "beside.log")
+        files = (self.system.log, *sorted(self._directory.glob("*.log")))
         return "\n".join(f"== {file.name}\n{file.read_text(errors='replace')}" for file in files if file.exists())
 
 
@@ -189,16 +189,7 @@ def open_lab(
 
 @contextmanager
 def _broker(directory: Path) -> Iterator[tuple[Server, str]]:
-    runtime, classpath = java.find_java(os.environ), tuple(jars.classpath(os.environ, report=print))
-    port = free_port()
-    described = kafka.KafkaServer(
-        directory=directory / "kafka",
-        port=port,
-        controller_port=free_port(taken=frozenset({port})),
-        java=runtime,
-        jars=classpath,
-        flags=archive.flags_to_use(runtime, classpath, os.environ),
-    )
+    described = described_broker(directory)
     described.prepare()
     with _running(Server(described.program(os.environ), directory / "kafka.log"), signal.SIGKILL) as server:
         kafka.wait_until_ready(described.bootstrap, deadline_s=START_DEADLINE_S, alive=lambda: server.is_alive)
@@ -207,15 +198,7 @@ def _broker(directory: Path) -> Iterator[tuple[Server, str]]:
 
 @contextmanager
 def _database(directory: Path) -> Iterator[tuple[Server, str]]:
-    account = postgres.server_account()
-    described = postgres.PostgresServer(
-        directory=postgres.database_place(directory, account),
-        port=free_port(),
-        password_file=directory / "postgres.password",
-        binaries=postgres.usable_binaries(postgres.find_binaries(os.environ), account),
-        account=account,
-        settings=tuple(postgres.VOLATILE.items()),
-    )
+    described = described_database(directory)
     described.prepare()
     with _running(Server(described.program(os.environ), directory / "postgres.log"), signal.SIGINT) as server:
         postgres.ensure_database(described.url, deadline_s=START_DEADLINE_S, alive=lambda: server.is_alive)

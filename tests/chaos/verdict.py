@@ -21,8 +21,8 @@ from tests.chaos.load import ChaosLedger, LogPoison, marker_in
 
 PREFIX = "traceflow."
 ROWS_DEADLINE_S = 150.0
-CLOSED_DEADLINE_S = 240.0
-"""A worker that hangs while it joins its group is ended after 120 s, by its watchdog; then it has to recover."""
+CLOSED_DEADLINE_S = 120.0
+"""What it takes is 10 s; a worker that was started again may have to wait for those that left without a word."""
 
 _SHOWN = 6
 _SINK_OF = {

@@ -27,9 +27,10 @@ def check(outcome: Outcome) -> list[str]:
 def test_nothing_is_lost_doubled_or_changed_whatever_fails() -> None:
     outcome = run(short_plan(SEED), report=print)
     assert check(outcome) == []
-    assert len(outcome.faults.struck) >= 10
-    assert sum(account.stored for account in outcome.verdict.accounts) > 5_000
-    assert outcome.verdict.compared["session_recording_chunks"] > 50
+    # how much comes through depends on the machine; so much on one that is ten times too busy
+    assert len(outcome.faults.struck) >= 8
+    assert sum(account.stored for account in outcome.verdict.accounts) > 1_000
+    assert outcome.verdict.compared["session_recording_chunks"] > 10
 
 
 @pytest.mark.skipif(
