@@ -452,6 +452,9 @@ def test_connections_beyond_the_limit_are_told_so(kafka: str, topics: str, datab
     with gateway(kafka=kafka, database=database, prefix=topics, directory=tmp_path, max_connections="2") as running:
         with running.socket() as first, running.socket() as second:
             for busy in (first, second):
+                busy.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert busy.recv(12) == b"HTTP/1.1 200"
+                # and the next one begun: it waits for nothing only as long as nothing of it has come
                 busy.sendall(b"GET /healthz HTTP/1.1\r\n")
             wait_until(lambda: running.metric("traceflow_gateway_connections") == 2, deadline_s=10)
             third = running.request("GET", "/healthz")
