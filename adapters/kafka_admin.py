@@ -4,14 +4,15 @@ An existing topic is never altered silently: a difference is reported, and peopl
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined] # re-exported without saying so
     AdminClient,
     ConfigResource,
     NewTopic,
+    OffsetSpec,
     ResourceType,
 )
 
@@ -154,6 +155,22 @@ def partitions_of(admin: AdminClient, name: str) -> int | None:
     """
     seen = admin.list_topics(timeout=_REQUEST_TIMEOUT_S).topics
     return len(seen[name].partitions) if name in seen else None
+
+
+def log_ends(admin: AdminClient, name: str, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
+    """Return of each partition the first offset that the broker still has and the one that it will give next.
+
+    Raises:
+        KafkaException: the cluster cannot be reached, or has no such partition.
+    """
+    places = [TopicPartition(name, partition) for partition in partitions]
+    if not places:
+        return {}
+    lows, highs = (
+        admin.list_offsets(dict.fromkeys(places, spec), request_timeout=_REQUEST_TIMEOUT_S)
+        for spec in (OffsetSpec.earliest(), OffsetSpec.latest())  # type: ignore[no-untyped-call]
+    )
+    return {place.partition: (lows[place].result().offset, highs[place].result().offset) for place in places}
 
 
 def delete_topics(admin: AdminClient, names: Sequence[str]) -> None:

@@ -14,16 +14,20 @@ import secrets
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import psycopg
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
 from adapters.dead_letters import DeadLetterWriter, dead_letter_producer
+from adapters.kafka_admin import log_ends
 from adapters.kafka_consumer import TopicMissing, consumer_configuration, describe_topic
 from adapters.metrics_server import serve_admin
 from adapters.postgres import MAX_APPLICATION_NAME, Connection, DatabaseRefused, connect
@@ -34,13 +38,14 @@ from sinks.contract import Sink
 from sinks.events import EventsSink
 from sinks.loop import SinkLoop
 from sinks.metrics import SinkMetrics, declare_metrics
-from sinks.offsets import Offsets
+from sinks.offsets import Offsets, is_at_work
 from sinks.partitions import DayPartitions, PartitionKeeper
 from sinks.recordings import RecordingsSink
 from sinks.sessions import SessionsSink
 from sinks.settings import SinkSettings
 from sinks.signals import SignalsSink
 from sinks.verdicts import SinkHalted
+from sinks.watchdog import CHECK_S, Patience, Watchdog, Watched
 from sinks.writer import Step, Writer
 
 EXIT_RESTART = 75
@@ -136,6 +141,7 @@ def build_loop(
         writer=writer,
         consumer=Consumer(configuration, logger=logging.getLogger("librdkafka")),
         topic=topic,
+        owner=owner,
         limits=environment.sink.limits(),
         metrics=metrics,
         stopping=stopping,
@@ -161,11 +167,13 @@ def run(
         window=environment.sink.window(),
     )
     keeper.start()
+    watchdog = watch(loops, environment, end=_end_stuck)
     admin = serve_admin(
         environment.log,
         registry=registry,
         ready=lambda: [
-            f"sink {name} does not read its partitions yet" for name, loop in loops.items() if not loop.ready
+            *(f"sink {name} does not read its partitions yet" for name, loop in loops.items() if not loop.ready),
+            *watchdog.reasons(),
         ],
     )
     failures: list[int] = []
@@ -178,6 +186,7 @@ def run(
         thread.start()
     for thread in threads:
         thread.join()
+    watchdog.close()
     keeper.close()
     if admin is not None:
         admin.close()
@@ -205,6 +214,52 @@ def _start(
         }
     except TopicMissing as error:
         raise CannotStart(str(error)) from error
+
+
+def watch(
+    loops: Mapping[str, SinkLoop[Any]],
+    environment: Environment,
+    *,
+    end: Callable[[str, str], object],
+    patience: Patience | None = None,
+    check_s: float = CHECK_S,
+) -> Watchdog:
+    """Put sinks under watch: `end` is called with name and reason of one that stands still."""
+    admin = AdminClient({**environment.kafka.librdkafka(), "log_level": 0})
+
+    def ends(loop: SinkLoop[Any]) -> dict[int, int]:
+        try:
+            found = log_ends(admin, loop.topic, loop.standing().positions)
+        except KafkaException:
+            return {}
+        return {part: high for part, (_, high) in found.items()}
+
+    def waits_for_database(loop: SinkLoop[Any]) -> bool:
+        try:
+            with connect(environment.database, application_name=connection_name("watchdog")) as connection:
+                return is_at_work(connection, owner=loop.owner)
+        except (psycopg.Error, DatabaseRefused):
+            return True
+
+    watchdog = Watchdog(
+        {
+            name: Watched(loop.standing, partial(ends, loop), partial(waits_for_database, loop))
+            for name, loop in loops.items()
+        },
+        end=end,
+        clock=time.monotonic,
+        patience=patience,
+        check_s=check_s,
+    )
+    watchdog.start()
+    return watchdog
+
+
+def _end_stuck(name: str, reason: str) -> None:
+    log.error("sink_is_stuck", sink=name, reason=f"the {name} sink {reason}", code=EXIT_RESTART)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(EXIT_RESTART)
 
 
 def _require_schema(connection: Connection) -> None:

@@ -42,6 +42,7 @@ from sinks.contract import Prepared, Sink
 from sinks.metrics import SinkMetrics
 from sinks.offsets import Claim, Fenced
 from sinks.verdicts import RecordRefused, Refusal, SinkHalted
+from sinks.watchdog import Standing
 from sinks.writer import Abandoned, Writer, Written
 
 P = TypeVar("P")
@@ -96,6 +97,7 @@ class SinkLoop(Generic[P]):
         writer: Writer[P],
         consumer: Consumer,
         topic: TopicIdentity,
+        owner: str,
         limits: BatchLimits,
         metrics: SinkMetrics,
         stopping: Event,
@@ -105,6 +107,8 @@ class SinkLoop(Generic[P]):
         self._writer = writer
         self._consumer = consumer
         self._topic = topic.name
+        self.owner = owner
+        """The name of its connection."""
         self._metrics = metrics
         self._stopping = stopping
         self._clock = clock
@@ -120,12 +124,22 @@ class SinkLoop(Generic[P]):
         self._claim_after_s = 0.0
         self._report_after_s = 0.0
         self._fetched: deque[Message] = deque()
-        self._paused = False
+        self._paused: list[TopicPartition] = []
 
     @property
     def ready(self) -> bool:
         """Tell whether the sink reads all partitions that the group gave it, which may be none."""
         return self._joined and self._epochs.keys() == self._assigned
+
+    @property
+    def topic(self) -> str:
+        """Return the full name of the topic that it reads."""
+        return self._topic
+
+    def standing(self) -> Standing:
+        """Return where the sink stands in the partitions that the group gave it; for the watchdog's thread."""
+        committed = self._committed
+        return Standing({part: committed.get(part, 0) for part in self._assigned}, self._writer.failures)
 
     def run(self) -> None:
         """Read and write until `stopping` is set, then write what was collected.
@@ -180,11 +194,16 @@ class SinkLoop(Generic[P]):
         flight = self._flight
         if flight is not None and not wait([flight.future], timeout=IDLE_POLL_S).done:
             if not self._paused:
-                self._consumer.pause(self._places())
-                self._paused = True
+                self._paused = [TopicPartition(self._topic, part) for part in sorted(self._epochs)]
+                self._consumer.pause(self._paused)
             if (message := self._consumer.poll(0)) is not None:
                 self._fetched.append(message)
         return False
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._consumer.resume(self._paused)
+            self._paused = []
 
     def _collect(self, message: Message) -> None:
         try:
@@ -233,9 +252,7 @@ class SinkLoop(Generic[P]):
         if flight is None or not flight.future.done():
             return
         self._flight = None
-        if self._paused:
-            self._consumer.resume(self._places())
-            self._paused = False
+        self._resume()
         try:
             self._on_written(flight, flight.future.result())
         except Abandoned as error:
@@ -340,18 +357,18 @@ class SinkLoop(Generic[P]):
         if self._flight is not None:
             wait([self._flight.future], timeout=patience_s)
         self._writer.abandoned.set()
-        consumer.unassign()
         self._joined = False
         self._assigned = set()
         self._drop()
+        consumer.unassign()
 
     def _drop(self, *, claim_again_s: float = 0.0) -> None:
         """Forget what is owned and collected; a batch or a claim in flight belongs to the past from now on."""
         self._generation += 1
+        self._resume()  # a pause outlives the assignment, and the next one may be of the same partitions
         self._epochs, self._committed = {}, {}
         self._fetched.clear()
         self._collector.restart({})
-        self._paused = False
         self._claim_after_s = self._clock() + claim_again_s
         self._metrics.owned_partitions.labels(self._sink.name).set(0)
         if claim_again_s:
@@ -382,9 +399,6 @@ class SinkLoop(Generic[P]):
         oldest = min((timestamp for timestamp in waiting if timestamp), default=0)
         age_s = max(0.0, time.time() - oldest / 1000) if oldest else 0.0
         self._metrics.oldest_row_age_seconds.labels(self._sink.name).set(age_s)
-
-    def _places(self) -> list[TopicPartition]:
-        return [TopicPartition(self._topic, part) for part in sorted(self._epochs)]
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)

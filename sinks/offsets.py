@@ -34,6 +34,12 @@ class Claim:
     epoch: int
 
 
+def is_at_work(connection: Connection, *, owner: str) -> bool:
+    """Tell whether the server is at work for a connection of this name."""
+    row = connection.execute(read_queries("sinks", "offsets.sql")["is_at_work"], {"owner": owner}).fetchone()
+    return row == (True,)
+
+
 class Fenced(Exception):
     """Another owner has raised the epoch of a partition: nothing of the batch was stored."""
 

@@ -29,6 +29,13 @@ WHERE sink = %(sink)s AND topic = %(topic)s AND topic_id = %(topic_id)s AND part
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND datname = current_database() AND application_name = ANY(%(names)s);
 
+-- is_at_work --
+-- Whether the server is at work for a connection of this name.
+SELECT EXISTS (
+  SELECT FROM pg_stat_activity
+  WHERE datname = current_database() AND application_name = %(owner)s AND state = 'active'
+);
+
 -- advance --
 -- Compare and swap: move each partition from where the batch begins to where it ends, if the epoch is still ours.
 UPDATE public.traceflow_sink_offsets AS stored

@@ -113,6 +113,8 @@ class Writer(Generic[P]):
     usage: UsageTable = field(default_factory=UsageTable)
     abandoned: threading.Event = field(default_factory=threading.Event)
     """Set from another thread: stop retrying. Cleared by whoever hands over the next batch."""
+    failures: int = 0
+    """Tries that failed and were repeated: while it grows, the log says what is waited for."""
     _connection: Connection | None = None
     _counts: DeadLetterCounts = field(default_factory=DeadLetterCounts)
     _careful_left: int = 0
@@ -247,6 +249,7 @@ class Writer(Generic[P]):
             except DeadLettersUnavailable as error:
                 action, cause = Action.RETRY, "dead_letters"
                 log.warning("dead_letters_unavailable", sink=self.sink.name, error=str(error))
+            self.failures += 1
             self.metrics.retries.labels(self.sink.name, cause).inc()
             if action in (Action.RETRY, Action.ADD_PARTITION):
                 self._wait(attempt)

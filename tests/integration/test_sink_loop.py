@@ -1,12 +1,17 @@
 import os
+import re
 import signal
 import statistics
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 
+import psycopg
 import pytest
 from confluent_kafka import Consumer
 
@@ -15,8 +20,9 @@ from adapters.kafka_admin import Layout
 from adapters.kafka_consumer import watermarks
 from schemas import topics as declared
 from sinks import loop
-from sinks.app import EXIT_HALTED, Environment
+from sinks.app import EXIT_HALTED, Environment, watch
 from sinks.verdicts import SinkHalted
+from sinks.watchdog import Patience
 from tests.integration.sink_bench import add_project, assert_counters_equal_rows, event, execute, query
 from tests.integration.sink_system import (
     DEADLINE_S,
@@ -30,6 +36,25 @@ from tests.integration.sink_system import (
 )
 
 STANDING = "SELECT part, next_offset FROM traceflow_sink_offsets WHERE sink = 'events' ORDER BY 1"
+
+
+@contextmanager
+def database_away(database: str) -> Iterator[None]:
+    """Refuse every connection for the time of a block."""
+    name = database.rpartition("/")[2].partition("?")[0]
+    server = database.replace(f"/{name}", "/postgres")
+    execute(server, f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
+    try:
+        query(server, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", name)
+        yield
+    finally:
+        execute(server, f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
+
+
+def retried(sink: RunningSink) -> float:
+    """Count the tries that failed because the database could not be reached."""
+    labels = {"sink": "events", "cause": "connection"}
+    return sink.registry.get_sample_value("traceflow_sink_retries_total", labels) or 0.0
 
 
 @pytest.fixture
@@ -141,17 +166,12 @@ def test_a_worker_more_than_there_are_partitions_is_ready_to_take_over(settings:
 
 def test_a_database_that_goes_away_under_load_is_waited_for(settings: Environment, database: str) -> None:
     log = Log(settings)
-    name = database.rpartition("/")[2].partition("?")[0]
-    server = database.replace(f"/{name}", "/postgres")
     with running("events", settings) as sink:
         expected = log.load(0, 100)
         until(lambda: row_count(database) > 0)
-        execute(server, f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
-        query(server, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", name)
-        expected += log.load(100, 200)
-        retries = {"sink": "events", "cause": "connection"}
-        until(lambda: (sink.registry.get_sample_value("traceflow_sink_retries_total", retries) or 0) >= 3)
-        execute(server, f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
+        with database_away(database):
+            expected += log.load(100, 200)
+            until(lambda: retried(sink) >= 3)
         until(lambda: row_count(database) == expected)
     assert_counters_equal_rows(database)
 
@@ -174,6 +194,73 @@ def test_the_reader_stays_in_the_group_while_the_writer_is_stuck(kafka: str, top
     until(lambda: row_count(database) == expected)
     sink.stop()
     assert_counters_equal_rows(database)
+
+
+def test_partitions_that_were_paused_when_another_process_came_are_read_on(
+    kafka: str, topics: str, database: str
+) -> None:
+    add_project(database)
+    settings = environment(kafka=kafka, prefix=topics, database=database, batch_rows=10)
+    log = Log(settings)
+    with running("events", settings) as first:
+        expected = log.load(0, 20)
+        until(lambda: row_count(database) == expected)
+        with database_away(database):
+            expected += log.load(20, 400)
+            # the first batch is tried again and again, the next one is full: the partitions are paused
+            until(lambda: retried(first) >= 5)
+            second = RunningSink("events", settings)
+            # another one waits for its partition, so the first one has given it back
+            until(lambda: retried(second) >= 1)
+        until(lambda: row_count(database) == expected)
+        second.stop()
+        expected += log.load(420, 20)
+        until(lambda: row_count(database) == expected)
+    assert_counters_equal_rows(database)
+
+
+def test_a_sink_that_stands_still_is_told_and_ended_though_its_threads_live(
+    settings: Environment, database: str
+) -> None:
+    log, stuck, released, ends = Log(settings), threading.Event(), threading.Event(), SimpleQueue[tuple[str, str]]()
+
+    def stick(_step: object) -> None:
+        stuck.set()
+        released.wait(DEADLINE_S)
+
+    sink = RunningSink("events", settings, on_step=stick)
+    log.events([event(0)], session="s1")
+    log.flush()
+    assert stuck.wait(DEADLINE_S)
+    patience = Patience(ready_s=0.5, alive_s=2.0)
+    watchdog = watch({"events": sink.loop}, settings, end=lambda *why: ends.put(why), patience=patience, check_s=0.2)
+    until(lambda: watchdog.reasons() != [])
+    assert ends.empty()
+    name, reason = ends.get(timeout=DEADLINE_S)
+    assert name == "events"
+    assert re.fullmatch("stands at 0 in partition [01] while records wait", reason)
+    watchdog.close()
+    released.set()
+    until(lambda: row_count(database) == 1)
+    sink.stop()
+
+
+def test_a_sink_whose_database_is_at_work_does_not_stand_still(settings: Environment, database: str) -> None:
+    log, ends = Log(settings), SimpleQueue[tuple[str, str]]()
+    with running("events", settings) as sink:
+        until(lambda: sink.loop.ready)
+        watchdog = watch(
+            {"events": sink.loop}, settings, end=lambda *why: ends.put(why), patience=Patience(1.0, 1.0), check_s=0.2
+        )
+        with psycopg.connect(database) as other:
+            other.execute("LOCK TABLE traceflow_events")
+            log.events([event(0)], session="s1")
+            log.flush()
+            began = time.monotonic()
+            until(lambda: time.monotonic() > began + 4 or not ends.empty())
+        until(lambda: row_count(database) == 1)
+        watchdog.close()
+    assert ends.empty()
 
 
 def test_a_log_that_lost_what_was_not_stored_stops_the_sink(settings: Environment, database: str) -> None:

@@ -66,6 +66,7 @@ ADAPTERS = {
         "sessions",
         "signals",
         "usage",
+        "watchdog",
         "writer",
     },
 }
