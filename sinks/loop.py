@@ -52,10 +52,10 @@ READ_RECORDS = 500
 
 IDLE_POLL_S = 0.1
 BUSY_POLL_S = 0.005
-"""While a batch is in flight: how late its end may be noticed."""
+"""While a batch or a claim is in flight: how late its end may be noticed."""
 
 STUCK_AFTER_S = 1.0
-"""A batch that takes longer waits for something: it is looked after less often."""
+"""What takes longer waits for something, such as the database: it is looked after less often."""
 
 REVOKE_PATIENCE_S = 5.0
 """How long a rebalance waits for the batch in flight; a batch takes less than 1 s."""
@@ -85,6 +85,7 @@ class _Claiming:
     future: Future[dict[int, Claim]]
     generation: int
     logs: Mapping[int, tuple[int, int]]
+    started_s: float
 
 
 class SinkLoop(Generic[P]):
@@ -173,21 +174,20 @@ class SinkLoop(Generic[P]):
 
     def _read(self) -> bool:
         """Collect what there is, up to a full batch; return whether the topic had nothing more."""
-        if not self._fetched:
-            timeout_s = IDLE_POLL_S if self._flight is None and self._claiming is None else BUSY_POLL_S
-            if (first := self._consumer.poll(timeout_s)) is not None:  # a message of no bytes is falsy
-                self._fetched.append(first)
-                self._fetched.extend(self._consumer.consume(READ_RECORDS, timeout=0))
+        # a message of no bytes is falsy
+        if not self._fetched and (first := self._consumer.poll(self._patience_s())) is not None:
+            self._fetched.append(first)
+            self._fetched.extend(self._consumer.consume(READ_RECORDS, timeout=0))
         drained = len(self._fetched) <= READ_RECORDS
         while self._fetched and not self._collector.full():
             self._collect(self._fetched.popleft())
         return drained and not self._fetched
 
     def _patience_s(self) -> float:
-        """Return how long to wait for a record: short while a batch is about to end."""
-        flight = self._flight
-        soon = flight is not None and self._clock() - flight.started_s < STUCK_AFTER_S
-        return BUSY_POLL_S if soon or self._claiming is not None else IDLE_POLL_S
+        """Return how long to wait for a record: short while a batch or a claim is about to end."""
+        under_way = [each.started_s for each in (self._flight, self._claiming) if each is not None]
+        is_about_to_end = any(self._clock() - started_s < STUCK_AFTER_S for started_s in under_way)
+        return BUSY_POLL_S if is_about_to_end else IDLE_POLL_S
 
     def _wait_for_room(self) -> bool:
         """Wait for the writer without reading on, but keep the group's membership alive."""
@@ -297,7 +297,7 @@ class SinkLoop(Generic[P]):
             return
         self._writer.abandoned.clear()
         future = self._executor.submit(self._writer.claim, {part: low for part, (low, _) in logs.items()})
-        self._claiming = _Claiming(future, self._generation, logs)
+        self._claiming = _Claiming(future, self._generation, logs, self._clock())
 
     def _finish_claim(self) -> None:
         claiming = self._claiming

@@ -21,6 +21,7 @@ from adapters.kafka_consumer import watermarks
 from schemas import topics as declared
 from sinks import loop
 from sinks.app import EXIT_HALTED, Environment, watch
+from sinks.loop import SinkLoop
 from sinks.verdicts import SinkHalted
 from sinks.watchdog import Patience
 from tests.integration.sink_bench import add_project, assert_counters_equal_rows, event, execute, query
@@ -261,6 +262,27 @@ def test_a_sink_whose_database_is_at_work_does_not_stand_still(settings: Environ
         until(lambda: row_count(database) == 1)
         watchdog.close()
     assert ends.empty()
+
+
+def test_an_outage_of_the_database_is_waited_for_at_rest(
+    settings: Environment, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = 0
+    turn = SinkLoop._turn
+
+    def counted(sink_loop: SinkLoop[object]) -> None:
+        nonlocal turns
+        turns += 1
+        turn(sink_loop)
+
+    monkeypatch.setattr(SinkLoop, "_turn", counted)
+    with database_away(database):
+        sink = RunningSink("events", settings)
+        until(lambda: retried(sink) >= 6)  # it takes its partitions over, for longer than `STUCK_AFTER_S`
+        began, before = time.monotonic(), turns
+        until(lambda: retried(sink) >= 7)
+        assert turns - before <= 3 + (time.monotonic() - began) / loop.IDLE_POLL_S
+    sink.stop()
 
 
 def test_a_log_that_lost_what_was_not_stored_stops_the_sink(settings: Environment, database: str) -> None:
