@@ -153,11 +153,11 @@ WHERE staged.recording_start IS NOT NULL
 ORDER BY staged.session_id;
 
 -- materialise --
--- Put the events of short recordings into their row, once their session has closed and all of its chunks are in.
+-- Put the events of short recordings into their row, once their session has closed: the chunks that the recordings sink
+-- has stored and counted, whatever a snapshot counted. A chunk that comes later takes them out again.
 UPDATE public.session_recordings AS held
 SET events = public.session_recording_events(held.session_id), compressed = false
 FROM pg_temp.traceflow_snapshot_stage AS staged
-JOIN public.traceflow_sessions AS session ON session.session_id = staged.session_id
 CROSS JOIN LATERAL (
   SELECT sum(chunk.raw_size_bytes::bigint) AS size_bytes, sum(chunk.event_count) AS events,
     bool_and(chunk.codec = 'json') AS readable
@@ -166,5 +166,4 @@ CROSS JOIN LATERAL (
 WHERE held.session_id = staged.session_id AND staged.session_id = ANY(%(session_ids)s)
   AND staged.closed AND held.events = '[]'
   AND chunks.readable AND chunks.size_bytes <= %(max_size_bytes)s
-  AND chunks.events = staged.recording_event_count
-    + coalesce((session.earlier_lives -> 'recording' ->> 'event_count')::integer, 0);
+  AND chunks.events = held.event_count;

@@ -300,8 +300,17 @@ def test_a_short_recording_is_put_together_when_its_session_closes(bench: SinkBe
     assert materialised(bench.url) == 5
 
 
-def test_a_recording_whose_chunks_are_not_all_in_stays_in_its_chunks(bench: SinkBench) -> None:
-    chunks(bench.url, rrweb(1, 2))
+def test_a_recording_is_put_together_though_its_snapshot_counted_a_repeated_chunk_twice(bench: SinkBench) -> None:
+    chunks(bench.url, rrweb(1, 2), rrweb(3, 4))
+    chunks(bench.url, rrweb(3, 4), first_seq=1)
+    bench.write([bench.message(snapshot(8, recording=replace(SUMMARY, event_count=6), closed=True))])
+    assert materialised(bench.url) == 4
+
+
+def test_a_recording_whose_chunks_are_being_stored_stays_in_its_chunks(bench: SinkBench) -> None:
+    chunks(bench.url, rrweb(1, 2), rrweb(3, 4))
+    # what the other sink has just committed: the count is seen before the rows
+    execute(bench.url, "UPDATE session_recordings SET event_count = 6")
     bench.write([bench.message(snapshot(8, recording=SUMMARY, closed=True))])
     assert materialised(bench.url) == 0
 
@@ -321,7 +330,9 @@ def test_a_compressed_recording_stays_in_its_chunks(bench: SinkBench) -> None:
 def test_a_recording_that_jsonb_cannot_hold_costs_no_snapshot(bench: SinkBench) -> None:
     number = b'[{"type":3,"timestamp":5,"data":{"n":' + b"1" * 200_000 + b"}}]"
     execute(bench.url, "INSERT INTO traceflow_sessions (session_id, project_id) VALUES ('s1', %s)", PROJECT)
-    execute(bench.url, "INSERT INTO session_recordings (session_id, project_id) VALUES ('s1', %s)", PROJECT)
+    execute(
+        bench.url, "INSERT INTO session_recordings (session_id, project_id, event_count) VALUES ('s1', %s, 4)", PROJECT
+    )
     execute(
         bench.url,
         "INSERT INTO session_recording_chunks (session_id, seq, chunk_day, codec, events, event_count, raw_size_bytes)"
