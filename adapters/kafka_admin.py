@@ -173,6 +173,18 @@ def log_ends(admin: AdminClient, name: str, partitions: Iterable[int]) -> dict[i
     return {place.partition: (lows[place].result().offset, highs[place].result().offset) for place in places}
 
 
+def first_offset_since(admin: AdminClient, name: str, partition: int, *, timestamp_ms: int) -> int | None:
+    """Return the offset of the first record that came into the log at this broker time or later; None without one.
+
+    Raises:
+        KafkaException: the cluster cannot be reached, or has no such partition.
+    """
+    place = TopicPartition(name, partition)
+    asked = admin.list_offsets({place: OffsetSpec.for_timestamp(timestamp_ms)}, request_timeout=_REQUEST_TIMEOUT_S)
+    offset: int = asked[place].result().offset
+    return offset if offset >= 0 else None
+
+
 def delete_topics(admin: AdminClient, names: Sequence[str]) -> None:
     """Delete topics for good.
 

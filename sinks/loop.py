@@ -18,7 +18,7 @@ The life of a partition:
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Event
@@ -39,6 +39,7 @@ from adapters.kafka_consumer import (
 from schemas.reasons import Reason
 from sinks.batching import Batch, BatchLimits, Collector
 from sinks.contract import Prepared, Sink
+from sinks.gaps import Gap, LogRange, gap_of
 from sinks.metrics import SinkMetrics
 from sinks.offsets import Claim, Fenced
 from sinks.verdicts import RecordRefused, Refusal, SinkHalted
@@ -331,14 +332,20 @@ class SinkLoop(Generic[P]):
         for again, now that nobody else can store.
 
         Raises:
-            SinkHalted: the stored offset is not in the log.
+            SinkHalted: a stored offset is not in the log.
             KafkaException: the broker cannot be asked again.
         """
+        gaps = []
         for part, claim in claims.items():
-            low, high = logs[part]
-            if not low <= claim.next_offset <= high:
-                ends = watermarks(self._consumer, self._topic, part)
-                refuse_gap(self._sink.name, self._topic, part, stored=claim.next_offset, log_ends=ends)
+            log_range = LogRange(*logs[part])
+            if self._gap(part, claim, log_range) is not None:
+                log_range = LogRange(*watermarks(self._consumer, self._topic, part))
+            if (gap := self._gap(part, claim, log_range)) is not None:
+                gaps.append(gap)
+        refuse_gaps(gaps)
+
+    def _gap(self, part: int, claim: Claim, log_range: LogRange) -> Gap | None:
+        return gap_of(self._sink.name, self._topic, part, stored=claim.next_offset, log=log_range)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # Nothing is fetched before the claim says from where.
@@ -415,21 +422,15 @@ def prepared(sink: Sink[P], record: ConsumedRecord) -> Prepared[P] | None:
     return Prepared(record, None, rows=1, size_bytes=len(record.value or b""), refusals=[refusal])
 
 
-def refuse_gap(sink: str, topic: str, part: int, *, stored: int, log_ends: tuple[int, int]) -> None:
+def refuse_gaps(gaps: Sequence[Gap]) -> None:
     """Refuse to read on where the log does not continue what was stored.
 
     Raises:
-        SinkHalted: the stored offset is not in the log.
+        SinkHalted: there is a gap; all of them are named.
     """
-    low, high = log_ends
-    if low <= stored <= high:
-        return
-    lost = (
-        f"records {stored} to {low - 1} were deleted before they were stored"
-        if stored < low
-        else f"the log ends at {high}, before the {stored} records that were stored of it"
-    )
-    raise SinkHalted(
-        f"the {sink} sink cannot continue in {topic} partition {part}: {lost}; to go on with what there is, set "
-        f"next_offset of this partition in traceflow_sink_offsets to {low if stored < low else high}"
-    )
+    if gaps:
+        missing = "; ".join(f"partition {gap.part}: {gap}" for gap in gaps)
+        raise SinkHalted(
+            f"the {gaps[0].sink} sink cannot continue in {gaps[0].topic}: {missing}; "
+            "to go on with what there is: traceflow offsets accept-loss"
+        )

@@ -15,7 +15,7 @@ ON CONFLICT DO NOTHING;
 -- take_over --
 -- Raise the epoch, so that every batch of a former owner fails from now on, and learn where to go on.
 UPDATE public.traceflow_sink_offsets
-SET epoch = epoch + 1, owner = %(owner)s, updated_at = now()
+SET epoch = epoch + 1, owner = %(owner)s
 WHERE sink = %(sink)s AND topic = %(topic)s AND topic_id = %(topic_id)s AND part = ANY(%(parts)s)
 RETURNING part, next_offset, epoch;
 

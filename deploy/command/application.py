@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.command import accounts, ask, detect, letters, manage, operate, partitions, replay, serve
+from deploy.command import accounts, ask, detect, letters, manage, offsets, operate, partitions, replay, serve
 from deploy.command.failure import Exit, explain
 from deploy.command.options import group, teach
 
@@ -20,6 +20,7 @@ def build() -> typer.Typer:
     _add_operating(app)
     app.add_typer(_projects(), name="projects", short_help="Projects, keys, settings.")
     app.add_typer(_dead_letters(), name="dead-letters", short_help="What could not be processed, and why.")
+    app.add_typer(_offsets(), name="offsets", short_help="Where the sinks stand in the log.")
     app.add_typer(_recordings(), name="recordings", short_help="Take recordings out.")
     app.add_typer(_partitions(), name="partitions", short_help="Days of events and recordings.")
     return app
@@ -109,6 +110,19 @@ def _dead_letters() -> typer.Typer:
     drop = teach("traceflow dead-letters drop --stage gateway --until 1d", "traceflow dead-letters drop 3:120 --undo")
     parked.command("drop", short_help="Mark them as dealt with.", epilog=drop)(letters.dead_letters_drop)
     return parked
+
+
+def _offsets() -> typer.Typer:
+    places = group("Look at where the sinks stand in the log, and let them go on where it lost something.")
+    listing = teach("traceflow offsets list", more="Exit code 1 says: the log has lost something.")
+    places.command("list", short_help="Show them.", epilog=listing)(offsets.offsets_list)
+    accepting = teach(
+        "traceflow offsets accept-loss",
+        "traceflow offsets accept-loss --yes",
+        more="Exit code 1 says: something is lost, and nothing was changed.",
+    )
+    places.command("accept-loss", short_help="Go on with what is left.", epilog=accepting)(offsets.offsets_accept_loss)
+    return places
 
 
 def _recordings() -> typer.Typer:

@@ -65,6 +65,10 @@ def _explain_driver(error: Exception) -> tuple[str, Exit] | None:
     if "confluent_kafka" in sys.modules:
         from confluent_kafka import KafkaException
 
+        from adapters.kafka_consumer import TopicMissing
+
+        if isinstance(error, TopicMissing):
+            return str(error), Exit.CONFIGURATION
         if isinstance(error, KafkaException):
             reason = error.args[0] if error.args else error
             return f"Kafka: {getattr(reason, 'str', lambda: reason)()}", Exit.UNAVAILABLE

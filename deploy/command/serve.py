@@ -25,6 +25,9 @@ def up(
     partitions: Annotated[
         int | None, typer.Option(help="Of each topic, at the first start; default 12.", min=1, max=1000)
     ] = None,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Go on although the log lost something; says what was lost.")
+    ] = False,
     ready_file: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Written as JSON once everything accepts work, and kept true.")
     ] = None,
@@ -47,6 +50,7 @@ def up(
         gateway_port=gateway_port,
         workers=parse_workers(workers),
         partitions=partitions,
+        accept_loss=accept_loss,
         ready_file=ready_file.absolute() if ready_file else None,
     )
     run_all(options, _with_spool(spool), announce=lambda state: typer.echo(summary(state, instance)))

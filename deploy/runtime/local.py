@@ -44,6 +44,8 @@ class UpOptions:
     workers: Mapping[str, int]
     partitions: int | None
     """None keeps what the topics have, or the default for new ones."""
+    accept_loss: bool
+    """Let the sinks go on where the log lost something."""
     ready_file: Path | None
 
 
@@ -215,6 +217,7 @@ class _Run:
         self._environ["TRACEFLOW_DATABASE_URL"] = self._servers.database_url
         self._environ["TRACEFLOW_PARTITIONS"] = str(await asyncio.to_thread(self._prepare_topics))
         project_id, key = await asyncio.to_thread(self._prepare_database)
+        await asyncio.to_thread(self._compare_offsets)
         self._environ["TRACEFLOW_GATEWAY_PORT"] = str(self._ports["gateway"])
         if self._options.workers["gateway"] > 1:
             self._environ["TRACEFLOW_GATEWAY_REUSE_PORT"] = "true"
@@ -265,6 +268,27 @@ class _Run:
         for difference in check_topics(admin, topics.ALL, layout):
             self._say(f"differs from its declaration: {difference}")
         return wanted
+
+    def _compare_offsets(self) -> None:
+        """Compare where the sinks stand with what the log has, while nobody adds to it.
+
+        Raises:
+            RuntimeFailure: the log lost something, and nobody said that this is accepted.
+        """
+        from deploy.offsets.run import offsets
+
+        kafka = read_settings(KafkaSettings, self._environ, group="KAFKA")
+        database = read_settings(DatabaseSettings, self._environ, group="DATABASE")
+        with offsets(kafka, read_settings(LogSettings, self._environ), database) as found:
+            losses = found.losses()
+            for loss in losses:
+                self._say(str(loss))
+            if losses and not self._options.accept_loss:
+                raise RuntimeFailure(
+                    f"the log has lost what the sinks stand at, in {len(losses)} places that are named above; to go on "
+                    "with what is left, start once with --accept-loss"
+                )
+            found.accept(losses)
 
     async def _stop(self) -> None:
         by_role = {role: [c for s, c in self._services if s.role in role] for role in _STOP_ORDER}

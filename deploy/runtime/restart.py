@@ -1,7 +1,8 @@
 """When an ended process is started again: a pure state machine that is given the time.
 
 - Exit 75 (EX_TEMPFAIL): "restart me, I resume from my state". Soon, and only slowly later if it keeps happening.
-- Exit 78 (EX_CONFIG): a setting is wrong; starting it again cannot help, so everything stops with its message.
+- Exit 78 (EX_CONFIG): a person has to act (a wrong setting, a log that lost something); starting it again cannot help,
+  so everything stops with its message.
 - Anything else, death by a signal and an unexpected exit 0 too: a delay that doubles up to a bound.
 
 A process that has run for long enough starts with a clean record. Jitter keeps the processes that one broker's death
@@ -46,7 +47,7 @@ class RestartAt:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Stop everything: it cannot run with these settings."""
+    """Stop everything: it cannot run until a person has acted."""
 
     reason: str
 
@@ -56,7 +57,7 @@ def on_exit(
 ) -> tuple[History, RestartAt | GiveUp]:
     """Decide about a process that ended at `now_ms` after `ran_ms`; `chance` in [0, 1) decides about the jitter."""
     if code == EXIT_CONFIGURATION:
-        return history, GiveUp("a setting is wrong")
+        return history, GiveUp("a person has to act")
     if ran_ms >= policy.clean_after_ms:
         history = History()
     first, longest = policy.first_delay_ms, policy.longest_delay_ms

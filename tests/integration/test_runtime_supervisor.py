@@ -119,7 +119,7 @@ def test_a_wrong_setting_ends_the_run_with_its_last_words() -> None:
             await run.supervisor.start([bad], deadline_s=DEADLINE_S)
             await run.supervisor.until_failure()
 
-    with pytest.raises(ConfigurationRefused, match=r"bad ended with exit 78: a setting is wrong: TRACEFLOW_X: wrong"):
+    with pytest.raises(ConfigurationRefused, match=r"bad ended with exit 78: a person has to act: TRACEFLOW_X: wrong"):
         asyncio.run(scenario())
 
 

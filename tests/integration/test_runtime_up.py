@@ -17,6 +17,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from adapters.kafka_consumer import describe_topic
+from schemas.connections import KafkaSettings
+
+ROOT = Path(__file__).parents[2]
 DEADLINE_S = 120.0
 STAND_IN = """
 import http.server, json, os, signal, sys, threading
@@ -48,8 +52,10 @@ class Up:
         stand_ins = folder / "stand-ins"
         for package in ("ingest_gateway", "stream_processors", "sinks"):
             (stand_ins / package).mkdir(parents=True, exist_ok=True)
-            (stand_ins / package / "__init__.py").touch()
             (stand_ins / package / "__main__.py").write_text(STAND_IN)
+            for real in (ROOT / package).iterdir():  # what `up` itself uses of it
+                with contextlib.suppress(FileExistsError):
+                    (stand_ins / package / real.name).symlink_to(real)
         environ = {name: value for name, value in os.environ.items() if not name.startswith("TRACEFLOW_")}
         kept = {name: os.environ[name] for name in ("TRACEFLOW_CACHE_DIR", "TRACEFLOW_JAVA") if name in os.environ}
         command = [sys.executable, "-P", "-c", "from deploy.command import main; main()", "up", "--gateway-port", "0"]
@@ -147,6 +153,10 @@ def test_up_starts_everything_keeps_the_ready_file_true_and_starts_again_with_no
         assert private.stat().st_mode & 0o077 == 0
     with psycopg.connect(ready["database_url"]) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
+        for sink, topic in (("events", "traceflow.events"), ("signals", "traceflow.signals")):
+            topic_id = describe_topic(KafkaSettings(bootstrap=ready["kafka_bootstrap"]), topic).topic_id
+            # as after a power loss: the database has synced what the broker has not
+            connection.execute("INSERT INTO traceflow_sink_offsets VALUES (%s, %s, %s, 0, 7)", (sink, topic, topic_id))
 
     os.kill(before["sink-0"], signal.SIGKILL)
     os.kill(before["analyze-1"], signal.SIGUSR1)
@@ -168,12 +178,21 @@ def test_up_starts_everything_keeps_the_ready_file_true_and_starts_again_with_no
     stopped = [line.split("|")[1].split()[0] for line in up.log.read_text().splitlines() if "has stopped" in line]
     assert (stopped[0], stopped[-1]) == ("ingest_gateway", "sinks")
 
-    again = start()
+    halted = start()
+    assert halted.process.wait(DEADLINE_S) == 1
+    told = halted.log.read_text().splitlines()
+    assert "in 2 places that are named above" in told[-1]
+    for sink in ("events", "signals"):
+        what = f"sink {sink}, traceflow.{sink} partition 0: the log ends at 0, before the 7 records that were stored"
+        assert any(what in line for line in told)
+
+    again = start("--accept-loss")
     assert {name: value for name, value in again.ready().items() if name != "processes"} == {
         name: value for name, value in ready.items() if name != "processes"
     }
     with psycopg.connect(again.ready()["database_url"]) as connection:
         assert connection.execute("SELECT n FROM kept").fetchone() == (1,)
+        assert connection.execute("SELECT sum(next_offset) FROM traceflow_sink_offsets").fetchone() == (0,)
     pids = again.pids()
     if sys.platform == "linux":
         again.process.kill()
@@ -188,6 +207,6 @@ def test_a_wrong_setting_of_a_service_ends_everything_with_its_line(start: Calla
     os.kill(pids["sink-0"], signal.SIGUSR2)
     assert up.process.wait(DEADLINE_S) == 78
     last = up.log.read_text().splitlines()[-1]
-    assert "sink-0 ended with exit 78: a setting is wrong" in last
+    assert "sink-0 ended with exit 78: a person has to act" in last
     assert "TRACEFLOW_SINK_X: wrong" in last
     assert not any(map(exists, pids.values()))

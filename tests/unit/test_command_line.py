@@ -36,6 +36,8 @@ COMMANDS = [
     ["dead-letters", "stats"],
     ["dead-letters", "redrive"],
     ["dead-letters", "drop"],
+    ["offsets", "list"],
+    ["offsets", "accept-loss"],
     ["recordings", "export"],
     ["partitions", "list"],
     ["partitions", "ensure"],

@@ -46,6 +46,7 @@ ADAPTERS = {
         "watchdog",
     },
     "sinks": {
+        "accept_loss",
         "ai_jobs",
         "contract",
         "copy_rows",

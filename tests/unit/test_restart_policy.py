@@ -47,8 +47,8 @@ def test_years_of_failures_do_not_overflow() -> None:
     assert (history, decision) == (History(failures=10**9 + 1), RestartAt(4_000))
 
 
-def test_a_wrong_setting_gives_up_at_once() -> None:
-    assert on_exit(History(), POLICY, code=78, ran_ms=90_000, now_ms=0, chance=0)[1] == GiveUp("a setting is wrong")
+def test_what_a_person_has_to_mend_gives_up_at_once() -> None:
+    assert on_exit(History(), POLICY, code=78, ran_ms=90_000, now_ms=0, chance=0)[1] == GiveUp("a person has to act")
 
 
 @pytest.mark.parametrize(

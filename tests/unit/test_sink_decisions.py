@@ -11,7 +11,8 @@ from sinks.backoff import Backoff
 from sinks.contract import Parking, Prepared
 from sinks.event_rows import refused_line
 from sinks.failures import action_of
-from sinks.loop import prepared, refuse_gap
+from sinks.gaps import Gap, LogRange, gap_of, goes_on_at
+from sinks.loop import prepared, refuse_gaps
 from sinks.session_rows import SessionDelta, rounds
 from sinks.sessions import SessionsSink, SnapshotLine, newest
 from sinks.sqlstates import Action
@@ -99,16 +100,29 @@ def test_copy_names_the_line_in_whatever_language(context: str | None, line: int
 
 @pytest.mark.parametrize("stored", [5, 7, 9])
 def test_an_offset_within_the_log_is_where_it_goes_on(stored: int) -> None:
-    refuse_gap("events", "t", 0, stored=stored, log_ends=(5, 9))
+    assert gap_of("events", "t", 0, stored=stored, log=LogRange(5, 9)) is None
 
 
-@pytest.mark.parametrize(
-    ("stored", "message"),
-    [(4, "records 4 to 4 were deleted before they were stored.*to 5$"), (10, "the log ends at 9.*to 9$")],
-)
-def test_an_offset_outside_the_log_stops_the_sink_and_says_how_to_go_on(stored: int, message: str) -> None:
-    with pytest.raises(SinkHalted, match=message):
-        refuse_gap("events", "t", 0, stored=stored, log_ends=(5, 9))
+def test_what_was_deleted_before_it_was_stored_is_lost_and_the_rest_begins_where_the_log_does() -> None:
+    gap = gap_of("events", "t", 0, stored=2, log=LogRange(5, 9))
+    assert gap is not None
+    assert (gap.lost, str(gap)) == (3, "records 2 to 4 were deleted before they were stored")
+    assert goes_on_at(gap, first_since=None) == goes_on_at(gap, first_since=7) == 5
+
+
+def test_beyond_the_end_of_the_log_a_sink_goes_on_at_what_came_since_and_else_at_the_end() -> None:
+    gap = gap_of("events", "t", 0, stored=12, log=LogRange(5, 9))
+    assert gap is not None
+    assert (gap.lost, str(gap)) == (3, "the log ends at 9, before the 12 records that were stored of it")
+    assert goes_on_at(gap, first_since=7) == 7
+    assert goes_on_at(gap, first_since=None) == 9
+
+
+def test_a_sink_halts_with_all_its_gaps_and_the_command_that_mends_them() -> None:
+    gaps = [Gap("events", "t", part, 12, LogRange(5, 9)) for part in (1, 3)]
+    refuse_gaps([])
+    with pytest.raises(SinkHalted, match=r"partition 1: the log ends.*partition 3: .*: traceflow offsets accept-loss$"):
+        refuse_gaps(gaps)
 
 
 def test_delays_double_up_to_a_bound_between_half_and_whole() -> None:
