@@ -8,6 +8,7 @@ results in Kafka exactly as the fold says, whoever dies when (`stage`).
 - `sessions`: the states of a partition's sessions: encoded, decoded as memory allows, restored after an error;
 - `agenda`: when the clock concerns which session next; `batch`: what a stretch of the log gives;
 - `fold`: the rules: order, time, closing, parking, the chain to the stage before;
+- `redriven`: what a record was before it was parked; `offline`: both stages without Kafka;
 - `kinds`: the two stages; `delivery`: whether what is delivered continues where the state is;
 - `runs`, `changelog_store`, `faust_app`: Faust, shaped by its public settings;
 - `dispatch`, `flights`: what batches are on the wire, each flight awaited; `stage`: the reader and the writer;

@@ -6,7 +6,7 @@
   bytes). `windows` holds everything that outlives a chunk, `packing` makes bytes of it, `texts` bounds what is sent.
 - The rules, each in a module of its own: `clicks`, `pointer`, `targets` and `selector` (what was pressed), `answers`,
   `formers` and `background` (what may have answered), `focus` and `sheets` (what style sheets show by themselves),
-  `pages`, `forms`, `console`, `network`.
+  `pages`, `forms`, `console`, `network`, `cursor`.
 
 Floor 1: imports `schemas`, `stream_processors.logic` and codecs (orjson, isal, zstandard), no driver and no Faust.
 

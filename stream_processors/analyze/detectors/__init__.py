@@ -1,7 +1,8 @@
 """The detectors: one module a finding, its theory first; pure, floor 1.
 
 - `detector`: the contract; `verdict`: what a detector says; `thresholds`: how its numbers are declared and overridden;
-- `rage_click`, `dead_click`, `slow_response`, `error_click`: four rules that `clicks` runs over one `click_memory`;
+- `rage_click`, `dead_click`, `slow_response`, `error_click`: four rules that `clicks` runs over one `click_memory`,
+  which keeps each `known_click` as a row (`click_rows`);
 - `error` (with `fingerprint`), `slow_load`, `form_abandonment`, `quick_back`, `thrashed_cursor`: rules with a
   memory of their own;
 - `panel`: all of them for one project's configuration.
