@@ -11,6 +11,7 @@ from psycopg.conninfo import make_conninfo
 
 from adapters.migrations import Applied, migrate
 from schemas.migrations import load_migrations
+from tests import services
 
 # As Supabase's own start does it, with {tenant} for its role `postgres`. auth and the publication belong to others.
 SUPABASE = """
@@ -44,6 +45,22 @@ class Hosted:
     superuser: str
     tenant: str
     tenant_role: str
+
+
+@pytest.fixture(scope="module")
+def postgres_server() -> Iterator[str]:
+    """Give a server of this module's own: it changes roles, which all databases of a server share."""
+    with services.directory_of_run() as directory, services.postgres_server(directory) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def database_template(postgres_server: str) -> str:
+    """Let a migration make the server's roles."""
+    with psycopg.connect(postgres_server, autocommit=True) as server:
+        server.execute("CREATE DATABASE made_before")
+    migrate(make_conninfo(postgres_server, dbname="made_before"))
+    return "made_before"
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def test_backpressure_follows_the_settings() -> None:
 
 
 def test_wrong_settings_end_the_process_with_one_line_that_names_them(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main({"TRACEFLOW_KAFKA_BOOTSTRAP": "a:1", "TRACEFLOW_GATEWAY_PORT": "x"}) == 2
+    assert main({"TRACEFLOW_KAFKA_BOOTSTRAP": "a:1", "TRACEFLOW_GATEWAY_PORT": "x"}) == 78
     error = capsys.readouterr().err
     assert error.startswith("gateway: TRACEFLOW_GATEWAY_PORT: ")
     assert error.count("\n") == 1
