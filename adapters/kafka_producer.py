@@ -113,8 +113,9 @@ def failure_of(error: KafkaError | None, message: Message) -> str | None:
     """Return why a delivery report is no acknowledgement; None if the broker has the record.
 
     A report without error and without offset stands for a broker that took the record for one it has, by its sequence
-    number. After messages have timed out in an outage, librdkafka 2.16 gives such numbers to records that the broker
-    never had: each record so reported, and no other, was missing from the log (15 of 7,000, broker killed, measured).
+    number. While a partition waits for its leader (a new topic, a broker that comes back on a busy machine), librdkafka
+    2.16 reports so of records that are nowhere. Measured in 18 runs with 6 producers: 26 of 53,000 records were
+    reported so, exactly these were missing from the log, and no record with an offset was.
     """
     if error is not None:
         return error.str()
