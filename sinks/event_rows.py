@@ -71,7 +71,10 @@ class EventTable:
         if closed_days:
             parts = _without_closed_days(parts, closed_days, stored)
         deltas = _deltas((part.content for part in parts), counted=not careful)
-        owned = (self.sessions.claim if careful else self.sessions.count)(cursor, deltas.values(), stored.new)
+        if careful:
+            owned = self.sessions.claim(cursor, deltas.values(), stored.new, to_count=True)
+        else:
+            owned = self.sessions.count(cursor, deltas.values(), stored.new)
         parts = self._without_lost(cursor, parts, deltas.keys() - owned, stored)
         if careful:
             staged = [_Staged(part, row) for part in parts for row in (*part.content.rows(), *part.content.restamped)]

@@ -50,11 +50,16 @@ class SessionRows:
     def __init__(self) -> None:
         self._queries = read_queries("sinks", "session_rows.sql")
 
-    def claim(self, cursor: Cursor, deltas: Iterable[SessionDelta], new: NewRows) -> set[Owner]:
-        """Make or lock the sessions without counting; return those that are their projects'."""
+    def claim(
+        self, cursor: Cursor, deltas: Iterable[SessionDelta], new: NewRows, *, to_count: bool = False
+    ) -> set[Owner]:
+        """Make or lock the sessions without counting; return those that are their projects'.
+
+        `to_count` for a caller that counts later in the same transaction: nobody else counts them meanwhile.
+        """
         owned: set[Owner] = set()
         for wanted in rounds(deltas):
-            cursor.execute(self._queries["claim_new"], _arrays(wanted))
+            cursor.execute(self._queries["claim_to_count" if to_count else "claim_new"], _arrays(wanted))
             made = {row[0] for row in cursor}
             new.sessions |= {delta.owner for delta in wanted if delta.session_id in made}
             # In a statement of its own: only then its snapshot has the rows that others committed meanwhile.

@@ -12,6 +12,19 @@ ORDER BY wanted.session_id
 ON CONFLICT (session_id) DO NOTHING
 RETURNING session_id;
 
+-- claim_to_count --
+-- The same, and lock those that exist, in one order: whoever counts them later in its transaction must not have taken a
+-- new one before an older one that another holds, who waits for the new one. WHERE false locks and changes nothing.
+INSERT INTO public.traceflow_sessions AS held (id, session_id, project_id, visitor_id, started_at)
+SELECT wanted.id, wanted.session_id, wanted.project_id, wanted.visitor_id, to_timestamp(wanted.started_at / 1000.0)
+FROM unnest(
+  %(ids)s::uuid[], %(session_ids)s::text[], %(project_ids)s::uuid[], %(visitor_ids)s::text[], %(started_at)s::bigint[]
+) AS wanted(id, session_id, project_id, visitor_id, started_at)
+JOIN public.traceflow_projects AS project ON project.id = wanted.project_id
+ORDER BY wanted.session_id
+ON CONFLICT (session_id) DO UPDATE SET updated_at = held.updated_at WHERE false
+RETURNING session_id;
+
 -- claim_held --
 -- Which of the wanted sessions are their projects', by place from 1; locked against removal, not against counting.
 SELECT held.session_id, wanted.place
