@@ -16,8 +16,8 @@ class Sample:
     """First offset that the broker still has."""
     ends: Mapping[int, int]
     """The offset that the broker gives next."""
-    positions: Mapping[int, int]
-    """The offset that the reader will process next; a partition that it never read is missing."""
+    positions: Mapping[int, int] | None
+    """The offset that the reader will process next; a partition that it never read is missing. None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,13 @@ class StageReport:
 
     stage: str
     topic: str
-    lag: int
-    """Records in the log that the stage has not processed."""
+    lag: int | None
+    """Records in the log that the stage has not processed; None, as below, where it stands nobody knows."""
     incoming_per_s: float
-    processed_per_s: float
+    processed_per_s: float | None
     oldest_unprocessed_s: float | None
     """Age of the oldest record that waits, seconds; None if none does."""
-    lost: int
+    lost: int | None
     """Records that were deleted by retention before the stage read them."""
     workers: int | None
     """Members of its group now; None if unknown."""
@@ -42,6 +42,8 @@ class StageReport:
 
 def waiting_from(sample: Sample) -> dict[int, int]:
     """Return, for each partition that has something to process, the offset of the first such record."""
+    if sample.positions is None:
+        return {}
     starts = {p: max(sample.positions.get(p, begin), begin) for p, begin in sample.begins.items()}
     return {p: start for p, start in starts.items() if start < sample.ends.get(p, start)}
 
@@ -60,19 +62,28 @@ def report(
     """Compare two samples; `waiting_since_ms` holds the broker's times of the first waiting records."""
     seconds = max(after.at_s - before.at_s, 1e-9)
     waiting = waiting_from(after)
-    lost = sum(max(0, begin - after.positions[p]) for p, begin in after.begins.items() if p in after.positions)
     oldest = max(0, now_ms - min(waiting_since_ms)) / 1000 if waiting_since_ms else None
     return StageReport(
         stage=stage,
         topic=topic,
-        lag=sum(after.ends[p] - start for p, start in waiting.items()),
+        lag=None if after.positions is None else sum(after.ends[p] - start for p, start in waiting.items()),
         incoming_per_s=round(_grown(before.ends, after.ends) / seconds, 1),
-        processed_per_s=round(_grown(before.positions, after.positions) / seconds, 1),
+        processed_per_s=_per_second(before.positions, after.positions, seconds),
         oldest_unprocessed_s=oldest,
-        lost=lost,
+        lost=_lost(after.begins, after.positions),
         workers=workers,
         dead_letters=dead_letters,
     )
+
+
+def _per_second(before: Mapping[int, int] | None, after: Mapping[int, int] | None, seconds: float) -> float | None:
+    return None if before is None or after is None else round(_grown(before, after) / seconds, 1)
+
+
+def _lost(begins: Mapping[int, int], positions: Mapping[int, int] | None) -> int | None:
+    if positions is None:
+        return None
+    return sum(max(0, begin - positions[p]) for p, begin in begins.items() if p in positions)
 
 
 def _grown(before: Mapping[int, int], after: Mapping[int, int]) -> int:
@@ -87,14 +98,14 @@ def ailments(stage: StageReport) -> list[str]:
         found.append(
             f"retention deleted {stage.lost} records before it read them: it has stopped, its last line says how on"
         )
-    waits_s = stage.oldest_unprocessed_s or 0.0
+    waits_s, processed_per_s = stage.oldest_unprocessed_s or 0.0, stage.processed_per_s or 0.0
     if stage.workers == 0:
         found.append(f"no worker runs, and {stage.lag} records wait" if stage.lag else "no worker runs")
-    elif waits_s >= ILL_AFTER_S and not stage.processed_per_s:
+    elif waits_s >= ILL_AFTER_S and not processed_per_s:
         found.append(f"it stands still: {stage.lag} records wait, the oldest for {waits_s:.0f} s")
-    elif waits_s >= ILL_AFTER_S and stage.processed_per_s < stage.incoming_per_s:
+    elif waits_s >= ILL_AFTER_S and processed_per_s < stage.incoming_per_s:
         found.append(
-            f"it falls behind: {stage.incoming_per_s:.0f} records/s come, {stage.processed_per_s:.0f} are processed, "
+            f"it falls behind: {stage.incoming_per_s:.0f} records/s come, {processed_per_s:.0f} are processed, "
             f"the oldest waits for {waits_s:.0f} s"
         )
     return found

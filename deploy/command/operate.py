@@ -1,7 +1,8 @@
 """The commands for who operates a deployment: `migrate`, `topics`, `status`."""
 
 import os
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -88,7 +89,8 @@ def status(
 ) -> None:
     """Show how each stage keeps up: lag, throughput, age of the oldest record that waits, dead letters; who is ill.
 
-    Measured from outside: no process is asked. Where each event is, one by one: `traceflow accounts`.
+    Measured from outside: no process is asked. Without Postgres what Kafka knows is shown, with exit code 69. Where
+    each event is, one by one: `traceflow accounts`.
     """
     from deploy.command import reach
     from deploy.command.answer import print_json, print_table
@@ -98,13 +100,30 @@ def status(
     found = gather_status(kafka, log, reach.database(os.environ, data), interval_s=interval)
     if as_json:
         print_json(found)
+        if found["unreachable"]:
+            raise typer.Exit(Exit.UNAVAILABLE)
         return
     columns = ["stage", "lag", "in/s", "done/s", "oldest s", "dead letters", "workers", "lost"]
     print_table(columns, rows_for_people(found["stages"]))
-    letters, versions = found["dead_letters"], found["versions"]
+    letters = found["dead_letters"]
     reasons = ", ".join(f"{reason} {n}" for reason, n in sorted((letters["by_reason"] or {}).items()))
-    waiting = "too many to be counted" if letters["waiting"] is None else letters["waiting"]
+    waiting = letters["waiting"]
+    if waiting is None:
+        waiting = "unknown" if found["unreachable"] else "too many to be counted"
     typer.echo(f"dead letters waiting: {waiting}{f' ({reasons})' if reasons else ''}, kept: {letters['kept']}")
+    _tell_store(found)
+    for line in found["ill"] or ["all is well"]:
+        typer.echo(line)
+    if found["unreachable"]:
+        raise typer.Exit(Exit.UNAVAILABLE)
+
+
+def _tell_store(found: Mapping[str, Any]) -> None:
+    """Print what the database says of itself; nothing where it cannot be asked."""
+    versions = found["versions"]
+    if found["unreachable"]:
+        typer.echo(f"traceflow {versions['traceflow']}, message format {versions['message_format']}")
+        return
     newest = found["newest_event_stored_s"]
     typer.echo("newest event stored: " + ("none of the last two days" if newest is None else f"{newest:.1f} s old"))
     ahead = ", ".join(f"{table} {days}" for table, days in found["partitions_ahead_days"].items())
@@ -114,5 +133,3 @@ def status(
         f"traceflow {versions['traceflow']}, message format {versions['message_format']}, "
         f"schema {versions['schema']}{pending}, PostgreSQL {versions['postgres']}"
     )
-    for line in found["ill"] or ["all is well"]:
-        typer.echo(line)

@@ -3,9 +3,12 @@
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from typing import Any
 
+import psycopg
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -14,6 +17,7 @@ from adapters.dead_letter_reader import LetterFilter
 from adapters.kafka_consumer import describe_topic, watermarks
 from adapters.migrations import status as migration_status
 from adapters.postgres import Connection, connect, read_queries
+from deploy.command.failure import one_line
 from deploy.command.lag import Sample, StageReport, ailments, report, waiting_from
 from deploy.command.parked import scan
 from deploy.command.positions import fold_positions
@@ -55,10 +59,13 @@ STAGES = (
 def gather_status(
     kafka: KafkaSettings, log: LogSettings, database: DatabaseSettings, *, interval_s: float
 ) -> dict[str, Any]:
-    """Measure for `interval_s` and return the whole report.
+    """Measure for `interval_s` and return the whole report; without Postgres, what Kafka alone knows.
+
+    `unreachable` says why Postgres could not be asked, and is None if it was.
 
     Raises:
-        KafkaException, psycopg.Error: Kafka or Postgres cannot be reached.
+        KafkaException, psycopg.Error: Kafka cannot be reached, or Postgres no longer.
+        DatabaseRefused: Postgres does not let us in.
         MigrationError: the database's history cannot be read.
     """
     admin = AdminClient({**kafka.librdkafka()})
@@ -66,8 +73,9 @@ def gather_status(
         kafka.librdkafka()
         | {"group.id": f"{log.topic_prefix}status", "enable.auto.commit": False, "enable.partition.eof": True}
     )
+    connection, unreachable = _try_database(database)
     try:
-        with connect(database, application_name="traceflow status") as connection:
+        with connection or nullcontext():
             queries = read_queries("deploy.command", "status.sql")
             measure = _Measure(admin, consumer, connection, queries, log.topic_prefix)
             before = measure.samples()
@@ -76,23 +84,61 @@ def gather_status(
             letters, waiting = _dead_letters(consumer, kafka, log.topic_prefix, connection)
             by_stage = None if waiting is None else Counter(letter.place.id.stage for letter in waiting)
             stages = [measure.report(stage, before[stage.name], after[stage.name], by_stage) for stage in STAGES]
-            days_ahead = {str(table): int(days) for table, days in connection.execute(queries["days_ahead"])}
-            newest = connection.execute(queries["newest_event"]).fetchone()
-            server = connection.execute(queries["server_version"]).fetchone()
+            store = _ask_store(connection, queries, database) if connection else _Store()
     finally:
         consumer.close()
-    versions = _versions(database, str(server[0]) if server else "")
     return {
         "ill": [
+            *([f"{unreachable}: where the sinks stand is unknown"] if unreachable else []),
             *(f"{stage.stage}: {what}" for stage in stages for what in ailments(stage)),
-            *_ailments_of_store(waiting or (), days_ahead, versions["schema_pending"]),
+            *_ailments_of_store(waiting or (), store.days_ahead, store.schema_pending),
         ],
-        "newest_event_stored_s": float(newest[0]) if newest and newest[0] is not None else None,
+        "unreachable": unreachable,
+        "newest_event_stored_s": store.newest_event_s,
         "stages": [asdict(stage) for stage in stages],
         "dead_letters": letters,
-        "partitions_ahead_days": days_ahead,
-        "versions": versions,
+        "partitions_ahead_days": store.days_ahead,
+        "versions": {
+            "traceflow": version("traceflow"),
+            "message_format": FORMAT,
+            "schema": store.schema,
+            "schema_pending": store.schema_pending,
+            "postgres": store.server,
+        },
     }
+
+
+def _try_database(database: DatabaseSettings) -> tuple[Connection | None, str | None]:
+    """Return a connection, or why there is none."""
+    try:
+        return connect(database, application_name="traceflow status"), None
+    except psycopg.OperationalError as error:
+        return None, f"Postgres cannot be reached: {one_line(error)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Store:
+    """What the database says of itself; nothing where it cannot be asked."""
+
+    days_ahead: Mapping[str, int] = field(default_factory=dict)
+    newest_event_s: float | None = None
+    schema: int | None = None
+    schema_pending: Sequence[str] = ()
+    server: str | None = None
+
+
+def _ask_store(connection: Connection, queries: Mapping[str, bytes], database: DatabaseSettings) -> _Store:
+    newest = connection.execute(queries["newest_event"]).fetchone()
+    server = connection.execute(queries["server_version"]).fetchone()
+    migrations = migration_status(database.url.get_secret_value())
+    applied = [migration.version for migration in migrations if migration.state in ("applied", "edited", "unknown")]
+    return _Store(
+        days_ahead={str(table): int(days) for table, days in connection.execute(queries["days_ahead"])},
+        newest_event_s=float(newest[0]) if newest and newest[0] is not None else None,
+        schema=max(applied, default=0),
+        schema_pending=[migration.name for migration in migrations if migration.state == "pending"],
+        server=str(server[0]) if server else None,
+    )
 
 
 def _ailments_of_store(waiting: Iterable[Letter], days_ahead: Mapping[str, int], pending: Sequence[str]) -> list[str]:
@@ -116,7 +162,7 @@ class _Measure:
         self,
         admin: AdminClient,
         consumer: Consumer,
-        connection: Connection,
+        connection: Connection | None,
         queries: Mapping[str, bytes],
         prefix: str,
     ) -> None:
@@ -146,7 +192,9 @@ class _Measure:
             positions=positions,
         )
 
-    def _sink_positions(self, stage: Stage, name: str) -> dict[int, int]:
+    def _sink_positions(self, stage: Stage, name: str) -> dict[int, int] | None:
+        if self._connection is None:
+            return None
         rows = self._connection.execute(self._queries["sink_positions"], {"topic": name})
         return {int(part): int(offset) for sink, part, offset in rows if sink == stage.sink}
 
@@ -206,17 +254,17 @@ class _Measure:
 
 
 def _dead_letters(
-    consumer: Consumer, kafka: KafkaSettings, prefix: str, connection: Connection
+    consumer: Consumer, kafka: KafkaSettings, prefix: str, connection: Connection | None
 ) -> tuple[dict[str, Any], Sequence[Letter] | None]:
-    """Return the numbers, and the letters that nothing was done about; None if they are too many to be read."""
+    """Return the numbers, and the letters that nothing was done about; None if unknown, or too many to be read."""
     name = topics.DEAD_LETTERS.full_name(prefix)
     metadata = consumer.list_topics(name, timeout=_TIMEOUT_S).topics[name]
     bounds = [watermarks(consumer, name, p) for p in metadata.partitions] if metadata.error is None else []
     kept = sum(high - low for low, high in bounds)
-    if kept > MOST_LETTERS_COUNTED:
+    if kept > MOST_LETTERS_COUNTED or (kept and connection is None):
         return {"kept": kept, "waiting": None, "by_reason": None}, None
     waiting: list[Letter] = []
-    if kept:
+    if kept and connection is not None:
         marks = Marks(describe_topic(kafka, name).topic_id).read(connection)
         letters = scan(kafka, prefix=prefix, wanted=LetterFilter()).letters
         waiting = [letter for about, letter in letters.items() if about not in marks]
@@ -224,27 +272,12 @@ def _dead_letters(
     return {"kept": kept, "waiting": len(waiting), "by_reason": by_reason}, waiting
 
 
-def _versions(database: DatabaseSettings, server: str) -> dict[str, Any]:
-    from importlib.metadata import version
-
-    migrations = migration_status(database.url.get_secret_value())
-    pending = [migration.name for migration in migrations if migration.state == "pending"]
-    applied = [migration.version for migration in migrations if migration.state in ("applied", "edited", "unknown")]
-    return {
-        "traceflow": version("traceflow"),
-        "message_format": FORMAT,
-        "schema": max(applied, default=0),
-        "schema_pending": pending,
-        "postgres": server,
-    }
-
-
 def rows_for_people(stages: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
     """Return the table's rows of a report."""
     return [
         [
             stage["stage"],
-            stage["lag"],
+            "unknown" if stage["lag"] is None else stage["lag"],
             stage["incoming_per_s"],
             stage["processed_per_s"],
             "" if stage["oldest_unprocessed_s"] is None else f"{stage['oldest_unprocessed_s']:.1f}",

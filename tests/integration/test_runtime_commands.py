@@ -211,6 +211,25 @@ def test_status_measures_every_stage_from_outside(command: Run, kafka: str, topi
     assert found["versions"]["schema_pending"] == []
 
 
+def test_status_without_postgres_tells_what_kafka_alone_knows(
+    command: Run, kafka: str, topics: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = Producer({"bootstrap.servers": kafka})
+    for _ in range(5):
+        producer.produce(declared.EVENTS.full_name(topics), key=b"p/s", value=b"{}", partition=0)
+    assert producer.flush(10) == 0
+    park(kafka, topics, reason="engine_error", at=1)
+    monkeypatch.setenv("TRACEFLOW_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
+    code, found = command("status", "--interval", "0.1")
+    assert code == 69
+    stages = {stage["stage"]: stage for stage in found["stages"]}
+    assert (stages["analyze"]["lag"], stages["digest"]["lag"], stages["sink-events"]["lag"]) == (5, 0, None)
+    assert found["dead_letters"] == {"kept": 1, "waiting": None, "by_reason": None}
+    assert "analyze: no worker runs, and 5 records wait" in found["ill"]
+    assert found["ill"][0].startswith("Postgres cannot be reached: ")
+    assert found["ill"][0].endswith(": where the sinks stand is unknown")
+
+
 def store_chunk(database: str, seq: int, codec: str, events: str) -> None:
     columns = (codec, events, None) if codec == "json" else (codec, None, gzip.compress(events.encode()))
     with psycopg.connect(database) as connection:

@@ -164,6 +164,15 @@ def test_a_worker_that_resumes_from_an_older_state_is_no_negative_rate() -> None
     assert report(before, after, waiting_since_ms=[9_000]).processed_per_s == 0.0
 
 
+def test_a_reader_that_cannot_be_asked_has_no_lag_and_is_not_ill() -> None:
+    before = lag.Sample(at_s=0.0, begins={0: 5}, ends={0: 10}, positions=None)
+    after = lag.Sample(at_s=2.0, begins={0: 5}, ends={0: 20}, positions=None)
+    assert lag.waiting_from(after) == {}
+    found = report(before, after, waiting_since_ms=[])
+    assert (found.lag, found.incoming_per_s, found.processed_per_s, found.lost) == (None, 5.0, None, None)
+    assert lag.ailments(found) == []
+
+
 def ill(**values: Any) -> list[str]:
     well = lag.StageReport("analyze", "events", 10, 5.0, 5.0, 1.0, 0, 1)
     return lag.ailments(replace(well, **values))
