@@ -167,7 +167,7 @@ def run(
         window=environment.sink.window(),
     )
     keeper.start()
-    watchdog = watch(loops, environment, end=_end_stuck)
+    watchdog = watch(loops, environment, end=end_stuck)
     admin = serve_admin(
         environment.log,
         registry=registry,
@@ -255,7 +255,8 @@ def watch(
     return watchdog
 
 
-def _end_stuck(name: str, reason: str) -> None:
+def end_stuck(name: str, reason: str) -> None:
+    """End the process at once: what is not in with its offset is read again, and a thread that hangs ends too."""
     log.error("sink_is_stuck", sink=name, reason=f"the {name} sink {reason}", code=EXIT_RESTART)
     sys.stdout.flush()
     sys.stderr.flush()

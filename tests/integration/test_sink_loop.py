@@ -198,8 +198,9 @@ def test_the_reader_stays_in_the_group_while_the_writer_is_stuck(kafka: str, top
 
 
 def test_partitions_that_were_paused_when_another_process_came_are_read_on(
-    kafka: str, topics: str, database: str
+    kafka: str, topics: str, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(loop, "REVOKE_PATIENCE_S", 0.5)  # the batch in flight waits for the database: it is given up
     add_project(database)
     settings = environment(kafka=kafka, prefix=topics, database=database, batch_rows=10)
     log = Log(settings)

@@ -1,7 +1,11 @@
 """When a sink that is alive stands still."""
 
+import os
 from collections.abc import Mapping
 
+import pytest
+
+from sinks import app
 from sinks.watchdog import Judgement, Standing
 
 PATIENCE_S = 60.0
@@ -56,3 +60,10 @@ def test_a_broker_that_does_not_answer_forgives_what_stood_still() -> None:
 def test_a_rebalance_forgives_what_stood_still() -> None:
     looks = {now: (Standing({} if now == 50.0 else {0: 7}, 0), {0: 9}) for now in (0.0, 50.0, 61.0, 120.0)}
     assert standstills(looks) == [None] * 4
+
+
+def test_a_sink_that_stands_still_asks_for_a_restart_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    app.end_stuck("events", "stands at 7 in partition 1 while records wait")
+    assert codes == [75]
