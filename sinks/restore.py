@@ -96,9 +96,11 @@ class _Recounting:
         issue_ids = [finding.issue.id for finding in findings if finding.issue is not None]
         self._recount.note(cursor, owners, issue_ids)
         stored = self.sink.store(cursor, items, careful=True, closed_days=closed_days)
-        if isinstance(self.sink, SessionsSink):
-            self.sink.remake_recordings(cursor, items)
+        sink = self.sink
+        closed = sink.remake_recordings(cursor, items) if isinstance(sink, SessionsSink) else []
         self._recount.settle(cursor, owners, issue_ids)
+        if isinstance(sink, SessionsSink):
+            sink.materialise(cursor, closed)
         stored.new = NewRows()
         return stored
 

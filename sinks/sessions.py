@@ -126,35 +126,39 @@ class SessionsSink:
         applied: dict[str, bool] = dict(cursor.fetchall())
         taken = sorted((each for _, each in lives if each.session_id in applied), key=lambda each: each.session_id)
         stored.new.sessions |= {each.owner for each in taken if applied[each.session_id]}
-        self._update_recordings(cursor, taken, stored)
+        self.materialise(cursor, self._update_recordings(cursor, taken, stored))
         return set(applied)
 
     def _stage(self, cursor: Cursor, contents: Sequence[SnapshotLine]) -> None:
         cursor.execute(self._queries["empty_stage"])
         copy_pieces(cursor, self._queries["copy_staged"], (each.line for each in contents), rows=len(contents))
 
-    def _update_recordings(self, cursor: Cursor, taken: Iterable[SnapshotLine], stored: Stored) -> None:
-        """Write the recording's part of staged snapshots, in order of session id."""
+    def _update_recordings(self, cursor: Cursor, taken: Iterable[SnapshotLine], stored: Stored) -> list[str]:
+        """Write the recording's part of staged snapshots, in order of session id; return the sessions that closed."""
         recorded = [each for each in taken if each.recorded_at is not None]
         if recorded:
             starts = {each.owner: each.recorded_at for each in recorded if each.recorded_at is not None}
             self._recordings.make(cursor, starts, stored.new)
             session_ids = [each.session_id for each in recorded]
             cursor.execute(self._queries["update_recordings"], {"session_ids": session_ids})
-        if closed := [each.session_id for each in recorded if each.closed]:
-            self._materialise(cursor, closed)
+        return [each.session_id for each in recorded if each.closed]
 
-    def remake_recordings(self, cursor: Cursor, items: Sequence[Prepared[SnapshotLine]]) -> None:
-        """Make the rows of recordings that are gone although the session's row holds this very snapshot."""
+    def remake_recordings(self, cursor: Cursor, items: Sequence[Prepared[SnapshotLine]]) -> list[str]:
+        """Make the rows of recordings that are gone although the session's row holds this very snapshot.
+
+        Returns the sessions that are closed: `materialise` them once their chunks are counted.
+        """
         latest: dict[str, SnapshotLine] = {}
         for content in sorted((item.content for item in items if item.content), key=lambda each: each.version):
             latest[content.session_id] = content
         self._stage(cursor, list(latest.values()))
         cursor.execute(self._queries["lost_recordings"])
-        self._update_recordings(cursor, [latest[session_id] for (session_id,) in cursor.fetchall()], Stored())
+        return self._update_recordings(cursor, [latest[session_id] for (session_id,) in cursor.fetchall()], Stored())
 
-    def _materialise(self, cursor: Cursor, session_ids: list[str]) -> None:
-        """Put recordings together; one that Postgres cannot hold as JSONB stays in its chunks."""
+    def materialise(self, cursor: Cursor, session_ids: list[str]) -> None:
+        """Put recordings of staged snapshots together; one that Postgres cannot hold as JSONB stays in its chunks."""
+        if not session_ids:
+            return
         try:
             with cursor.connection.transaction():
                 cursor.execute(
@@ -168,8 +172,8 @@ class SessionsSink:
                 log.warning("recording_not_materialised", sqlstate=error.sqlstate)
                 return
             middle = len(session_ids) // 2
-            self._materialise(cursor, session_ids[:middle])
-            self._materialise(cursor, session_ids[middle:])
+            self.materialise(cursor, session_ids[:middle])
+            self.materialise(cursor, session_ids[middle:])
 
     def _lost(self, cursor: Cursor, items: Iterable[Prepared[SnapshotLine]]) -> list[Parking]:
         """Tell the snapshots that are merely older than their row from those of a session that is another project's."""

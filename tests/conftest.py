@@ -54,7 +54,7 @@ def _shared(config: pytest.Config) -> dict[str, str] | None:
     return told.get("services")
 
 
-@pytest.hookimpl
+@pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Tell a process that runs tests where the services are; start them before the first one."""
     stack = node.config.stash.setdefault(_held, ExitStack())
