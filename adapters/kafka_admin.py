@@ -89,6 +89,22 @@ def create_topics(admin: AdminClient, topics: Sequence[Topic], layout: Layout) -
     return created
 
 
+def recreate_topics(admin: AdminClient, topics: Sequence[Topic], layout: Layout) -> None:
+    """Delete topics with all that they hold, and create them as declared.
+
+    Raises:
+        KafkaException: the cluster refuses or cannot be reached.
+    """
+    names = [topic.full_name(layout.prefix) for topic in topics]
+    delete_topics(admin, [name for name in names if partitions_of(admin, name) is not None])
+    deadline = time.monotonic() + _VISIBLE_DEADLINE_S
+    # a topic that is being deleted still exists for a moment
+    while len(create_topics(admin, topics, layout)) < len(topics):
+        if time.monotonic() > deadline:
+            raise KafkaException(KafkaError(KafkaError.REQUEST_TIMED_OUT, f"still there: {', '.join(names)}"))
+        time.sleep(0.1)
+
+
 def _wait_until_led(admin: AdminClient, names: Sequence[str], partitions: int) -> None:
     deadline = time.monotonic() + _VISIBLE_DEADLINE_S
     while True:

@@ -13,6 +13,8 @@ import faust
 from faust.stores.base import Store
 from faust.types import TP
 
+from stream_processors.facts import PartitionRecord, is_session_key, recover
+
 MAX_RECOVERY_S = 120.0
 """A reader this slow could have raced the log cleaner, which leaves the last `min.compaction.lag.ms` (10 min) alone."""
 
@@ -34,6 +36,11 @@ class ChangelogStore(Store[bytes, bytes]):
         facts = self._facts.get(partition) or {}
         self._facts[partition] = None
         return facts
+
+    def position(self, partition: int) -> PartitionRecord:
+        """Return how far the facts read of a partition say that its fold has come, without giving them away."""
+        facts = self._facts.get(partition) or {}
+        return recover({key: fact for key, fact in facts.items() if not is_session_key(key)}).record
 
     def note_written(self, partition: int, offset: int) -> None:
         """Remember how far the changelog is known, because we wrote it: nothing is read twice.

@@ -33,6 +33,9 @@ _RECORD = struct.Struct("<Bqqqqq")
 REDRIVEN_FORMAT = 2
 _REDRIVEN_RECORD = struct.Struct("<Bqqqqqq")
 """A partition record that says something about redriven records; one that does not stays readable for format 1."""
+LOCATED_FORMAT = 3
+_LOCATED_RECORD = struct.Struct("<Bqqqqqqq22s")
+"""A partition record that names the log in which its offsets hold: every one that a worker writes."""
 
 
 class NewerFactFormat(Exception):
@@ -102,12 +105,18 @@ class PartitionRecord(NamedTuple):
     """The highest offset of the upstream log whose effect is included; -1 before the first."""
     redriven: int = 0
     """The highest number of a redriven record whose effect is included; 0 before the first."""
+    logged_at: int = 0
+    """Broker time of the last record folded, epoch ms; 0 if an older version wrote this."""
+    topic_id: str = ""
+    """The broker's id of the topic, 22 characters; empty for a fold without a broker, or of an older version."""
 
     def pack(self) -> bytes:
         """Encode the record."""
+        if self.topic_id:
+            return _LOCATED_RECORD.pack(LOCATED_FORMAT, *self[:-1], self.topic_id.encode())
         if self.redriven:
-            return _REDRIVEN_RECORD.pack(REDRIVEN_FORMAT, *self)
-        return _RECORD.pack(FORMAT, *self[:-1])
+            return _REDRIVEN_RECORD.pack(REDRIVEN_FORMAT, *self[:-2])
+        return _RECORD.pack(FORMAT, *self[:-3])
 
     @classmethod
     def unpack(cls, fact: bytes) -> "PartitionRecord":
@@ -117,11 +126,13 @@ class PartitionRecord(NamedTuple):
             NewerFactFormat, DamagedFact: it is none that this version reads.
         """
         version = fact[0] if fact else 0
-        _check_format(version, newest=REDRIVEN_FORMAT)
-        layout = _REDRIVEN_RECORD if version == REDRIVEN_FORMAT else _RECORD
+        _check_format(version, newest=LOCATED_FORMAT)
+        layout = {REDRIVEN_FORMAT: _REDRIVEN_RECORD, LOCATED_FORMAT: _LOCATED_RECORD}.get(version, _RECORD)
         try:
             _, *rest = layout.unpack(fact)
-        except struct.error as error:
+            if layout is _LOCATED_RECORD:
+                rest[-1] = rest[-1].decode("ascii")
+        except (struct.error, UnicodeDecodeError) as error:
             raise DamagedFact(f"{len(fact)} bytes are no partition record") from error
         return cls(*rest)
 

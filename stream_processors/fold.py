@@ -105,7 +105,7 @@ class PartitionFold(Generic[S]):
         """
         for record in records:
             if record.offset > self._position.offset:
-                self._position = self._position._replace(offset=record.offset)
+                self._position = self._position._replace(offset=record.offset, logged_at=record.timestamp)
                 self._collected.records += 1
                 if record.kind == Kind.REDRIVEN:
                     self._fold_redriven(record)

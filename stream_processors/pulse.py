@@ -2,16 +2,19 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
 from faust.types import TP
 
 from schemas.messages import KIND_HEADER, Kind
+from stream_processors.failstop import HALT, fail_stop
 from stream_processors.flights import Flights, Letter
 from stream_processors.metrics import StageMetrics
-from stream_processors.stage import Stage
+from stream_processors.stage import Stage, Standing
 from stream_processors.watchdog import Progress, Vitals
 
 COMMIT_EVERY_S = 5.0
@@ -32,28 +35,35 @@ class Pulse:
         self._flights = flights
         self._metrics = metrics
         self._ends: dict[int, int] = {}
+        self._undelivered: tuple[int, ...] = ()
+        self._shown: set[int] = set()
+        self._commit_at = time.monotonic()
         self._vitals = Vitals(is_settled=False, heard_at=time.monotonic(), committed_at=time.monotonic())
 
     async def beat(self, tick_s: float) -> None:
         """Go on for ever."""
-        commit_at = time.monotonic()
         while True:
             await asyncio.sleep(tick_s)
-            vitals = self._vitals
-            vitals = replace(vitals, is_settled=self._is_settled(), heard_at=time.monotonic())
-            try:
-                if not self._app.rebalancing:
-                    self._tick()
-                    self._measure(now=time.time())
-                    vitals = replace(vitals, progress=self._progress())
-                if vitals.is_settled and vitals.heard_at >= commit_at:
-                    commit_at = vitals.heard_at + COMMIT_EVERY_S
-                    if await self._commit():
-                        vitals = replace(vitals, committed_at=time.monotonic())
-            except Exception as error:
-                # a rebalance can begin between any two lines above; the next beat comes anyway
-                log.warning("beat_failed", reason=repr(error))
-            self._vitals = vitals
+            await self.turn()
+
+    async def turn(self) -> None:
+        """Do what is due once a tick."""
+        vitals = replace(self._vitals, is_settled=self._is_settled(), heard_at=time.monotonic())
+        try:
+            if not self._app.rebalancing:
+                self._tick()
+                owned = self._stage.owned()
+                self._measure(owned, now=time.time())
+                self._undelivered = tuple(sorted(owned.keys() - self._stage.partitions.keys()))
+                vitals = replace(vitals, progress=self._progress(owned))
+            if vitals.is_settled and vitals.heard_at >= self._commit_at:
+                self._commit_at = vitals.heard_at + COMMIT_EVERY_S
+                if await self._commit():
+                    vitals = replace(vitals, committed_at=time.monotonic())
+        except Exception as error:
+            # a rebalance can begin between any two lines above; the next turn comes anyway
+            log.warning("beat_failed", reason=repr(error))
+        self._vitals = vitals
 
     def vitals(self) -> Vitals:
         """Return what the watchdog looks at."""
@@ -61,7 +71,9 @@ class Pulse:
 
     def reasons_against_readiness(self) -> list[str]:
         """Return why the worker cannot do its work now."""
-        return [] if self._vitals.is_settled else ["joining the group or recovering"]
+        if not self._vitals.is_settled:
+            return ["joining the group or recovering"]
+        return [f"nothing of partition {number} was delivered yet" for number in self._undelivered]
 
     def _is_settled(self) -> bool:
         """Tell whether the worker belongs to its group and has recovered what it owns."""
@@ -71,36 +83,47 @@ class Pulse:
     def _tick(self) -> None:
         """Show log time in every partition that we own, recovered or not; a second tick is harmless."""
         for tp in self._stage.assignment():
-            self._flights.post(Letter(self._source, tp.partition, None, b"", _TICK_HEADERS), self._note_end)
+            taken = self._stage.partitions.get(tp.partition)
+            acknowledged = partial(self._note_end, taken.wanted if taken else 0)
+            self._flights.post(Letter(self._source, tp.partition, None, b"", _TICK_HEADERS), acknowledged)
 
-    def _note_end(self, partition: int, offset: int) -> None:
-        # an acknowledged tick tells where the log ends, also when the consumer hangs
+    def _note_end(self, least: int, partition: int, offset: int) -> None:
+        """Learn where the log ends, also when the consumer hangs; it had `least` records before the tick was sent."""
+        if offset < 0:
+            # a tick that was repeated and had been stored already
+            return
+        if offset < least:
+            reason = f"the log ends at {offset}, before record {least - 1}, which the state includes"
+            fail_stop("log_does_not_continue", code=HALT, partition=partition, reason=reason)
         self._ends[partition] = offset + 1
 
     def _end(self, partition: int) -> int:
         return max(self._ends.get(partition, 0), self._app.consumer.highwater(TP(self._source, partition)) or 0)
 
-    def _progress(self) -> dict[int, Progress]:
-        return {number: Progress(p.written, self._end(number)) for number, p in self._stage.partitions.items()}
+    def _progress(self, owned: Mapping[int, Standing]) -> dict[int, Progress]:
+        return {number: Progress(standing.written, self._end(number)) for number, standing in owned.items()}
 
-    def _measure(self, *, now: float) -> None:
+    def _measure(self, owned: Mapping[int, Standing], *, now: float) -> None:
         metrics = self._metrics
-        metrics.owned_partitions.set(len(self._stage.partitions))
-        for number, partition in self._stage.partitions.items():
+        metrics.owned_partitions.set(len(owned))
+        for number in self._shown - owned.keys():
+            metrics.forget(number)
+        self._shown = set(owned)
+        for number, standing in owned.items():
             label = str(number)
-            lag = max(0, self._end(number) - partition.wanted)
-            age = max(0.0, now - partition.latest / 1000) if lag and partition.latest else 0.0
-            watermark = partition.fold.position.watermark
+            lag = max(0, self._end(number) - standing.wanted)
+            age = max(0.0, now - standing.latest / 1000) if lag and standing.latest else 0.0
             metrics.lag_records.labels(label).set(lag)
             metrics.oldest_record_age_seconds.labels(label).set(age)
+        for number, partition in self._stage.partitions.items():
+            label, watermark = str(number), partition.fold.position.watermark
             metrics.watermark_age_seconds.labels(label).set(max(0.0, now - watermark / 1000) if watermark else 0.0)
             metrics.open_sessions.labels(label).set(partition.fold.open_sessions)
 
     async def _commit(self) -> bool:
         """Commit positions to the group, for the lag tools: nothing here ever reads them."""
-        mine = self._stage.assignment()
-        offsets = {TP(self._source, number): p.written + 1 for number, p in self._stage.partitions.items()}
-        offsets = {tp: offset for tp, offset in offsets.items() if tp in mine and offset > 0}
+        owned = self._stage.owned()
+        offsets = {TP(self._source, number): s.written + 1 for number, s in owned.items() if s.written >= 0}
         if not offsets:
             return True
         return bool(await asyncio.wait_for(self._app.consumer._commit(offsets), COMMIT_TIMEOUT_S))

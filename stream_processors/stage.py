@@ -22,9 +22,9 @@ import asyncio
 import time
 from collections import Counter as Tally
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from faust.types import TP
@@ -33,6 +33,7 @@ from adapters.dead_letters import DeadLetterCounts, DeadLetterLimit
 from schemas.messages import KIND_HEADER
 from stream_processors.batch import Batch
 from stream_processors.changelog_store import ChangelogStore
+from stream_processors.continuity import LogSight, broken_by
 from stream_processors.delivery import Decision, Delivery
 from stream_processors.dispatch import Dispatch, count_parked
 from stream_processors.facts import DamagedFact, NewerFactFormat, recover
@@ -42,12 +43,16 @@ from stream_processors.fold import PartitionFold
 from stream_processors.logic import LogRecord, NewerStateFormat, SessionLogic
 from stream_processors.metrics import StageMetrics
 from stream_processors.sessions import UnencodableState
+from stream_processors.source_log import LogUnseen
 
 SLICE_S = 0.02
 """Folding holds the event loop no longer than this: flights, ticks and heartbeats go on beside it."""
 
 FILL_S = 0.2
 """How long a batch fills while more is delivered: about ten times what its flights take."""
+
+LOOK_AGAIN_S = 1.0
+"""How long to wait before a broker that could not tell of the log is asked again; the watchdog bounds the attempts."""
 
 _HALTING = (NewerStateFormat, NewerFactFormat, DamagedFact, UnencodableState)
 """What a restart would only meet again."""
@@ -89,6 +94,17 @@ class Partition:
     delivery: Delivery = field(default_factory=Delivery)
 
 
+class Standing(NamedTuple):
+    """Where a partition stands, whether or not its fold has begun."""
+
+    wanted: int
+    """The offset of the next record to fold."""
+    written: int
+    """The last offset that is durably included."""
+    latest: int
+    """Log time of the last record folded, epoch ms; 0 if it is unknown."""
+
+
 class Stage:
     """One worker's part of a stage; lives on Faust's event loop."""
 
@@ -100,6 +116,7 @@ class Stage:
         store: ChangelogStore,
         flights: Flights,
         dispatch: Dispatch,
+        look: Callable[[int, int], LogSight],
         bounds: Bounds,
         metrics: StageMetrics,
         on_step: Callable[[Step], None] = lambda _step: None,
@@ -109,6 +126,7 @@ class Stage:
         self._store = store
         self._flights = flights
         self._dispatch = dispatch
+        self._look = look
         self._bounds = bounds
         self._metrics = metrics
         self._on_step = on_step
@@ -136,7 +154,6 @@ class Stage:
         for partition in [p for p in self.partitions if p not in mine]:
             del self.partitions[partition]
             self._store.drop(partition)
-            self._metrics.forget(partition)
         self._is_reading = True
         log.info("partitions_assigned", partitions=sorted(mine))
 
@@ -148,6 +165,17 @@ class Stage:
     def assignment(self) -> set[TP]:
         """Return which partitions of the log are ours."""
         return {tp for tp in self._app.consumer.assignment() if tp.topic == self._source}
+
+    def owned(self) -> dict[int, Standing]:
+        """Return where each partition that is ours stands; also one of which nothing has been delivered yet."""
+        return {tp.partition: self._standing(tp.partition) for tp in self.assignment()}
+
+    def _standing(self, number: int) -> Standing:
+        partition = self.partitions.get(number)
+        if partition is None:
+            recovered = self._store.position(number)
+            return Standing(wanted=recovered.offset + 1, written=recovered.offset, latest=recovered.logged_at)
+        return Standing(partition.wanted, partition.written, partition.latest)
 
     async def run(self, stream: Any) -> None:
         """Read and write until the worker stops."""
@@ -169,10 +197,15 @@ class Stage:
     # --- the reader
 
     async def _read(self, run: Any) -> None:
-        if not self._is_reading or run.generation_id != self._app.consumer_generation_id:
+        if not self._is_current(run):
             return
         records = run.value
-        partition = self._partition(run.partition)
+        partition = self.partitions.get(run.partition)
+        if partition is None:
+            log_sight = await self._look_at_log(run.partition)
+            if not self._is_current(run):
+                return
+            partition = self._take(run.partition, log_sight)
         if await self._is_next(partition, run.partition, records):
             records = records[partition.wanted - records[0].offset :]
             if partition.fold.position.offset < 0:
@@ -182,15 +215,34 @@ class Stage:
                 records = records[1:]
             await self._fold(partition, records)
 
-    def _partition(self, number: int) -> Partition:
-        found = self.partitions.get(number)
-        if found is None:
-            facts = self._store.take(number)
-            fold = PartitionFold(self._logic, recover(facts), cache_weight=self._bounds.cache_weight)
-            offset = fold.position.offset
-            found = self.partitions[number] = Partition(fold, wanted=offset + 1, written=offset)
-            self._metrics.recovered_facts.inc(len(facts))
-            log.info("partition_recovered", partition=number, facts=len(facts), offset=offset)
+    def _is_current(self, run: Any) -> bool:
+        return bool(self._is_reading and run.generation_id == self._app.consumer_generation_id)
+
+    async def _look_at_log(self, number: int) -> LogSight:
+        """Look whether the log continues the state that was recovered; one that does not is a person's to judge."""
+        while True:
+            record = self._store.position(number)
+            try:
+                seen = await asyncio.get_running_loop().run_in_executor(None, self._look, number, record.offset)
+            except LogUnseen as error:
+                log.warning("log_not_seen", partition=number, reason=str(error))
+                await asyncio.sleep(LOOK_AGAIN_S)
+                continue
+            if reason := broken_by(record, seen):
+                fail_stop("log_does_not_continue", code=HALT, partition=number, reason=reason)
+            return seen
+
+    def _take(self, number: int, seen: LogSight) -> Partition:
+        """Begin to fold a partition where its facts end."""
+        facts = self._store.take(number)
+        recovered = recover(facts)
+        record = recovered.record._replace(topic_id=seen.topic_id)
+        fold = PartitionFold(self._logic, replace(recovered, record=record), cache_weight=self._bounds.cache_weight)
+        found = self.partitions[number] = Partition(
+            fold, wanted=record.offset + 1, written=record.offset, latest=record.logged_at
+        )
+        self._metrics.recovered_facts.inc(len(facts))
+        log.info("partition_recovered", partition=number, facts=len(facts), offset=record.offset)
         return found
 
     async def _is_next(self, partition: Partition, number: int, records: Sequence[Any]) -> bool:
@@ -198,6 +250,9 @@ class Stage:
         offsets = (records[0].offset, records[-1].offset)
         if offsets[1] - offsets[0] != len(records) - 1:
             fail_stop("log_has_a_hole", code=HALT, partition=number, offsets=offsets, records=len(records))
+        if _is_other_log(partition, records):
+            reason = f"record {partition.wanted - 1} is not the one that the state includes"
+            fail_stop("log_does_not_continue", code=HALT, partition=number, reason=reason)
         if offsets[0] > partition.wanted:
             await self._start_where_log_starts(partition, number)
         judged = partition.delivery.judge(offsets, wanted=partition.wanted, now=time.monotonic())
@@ -317,6 +372,12 @@ class Stage:
             metrics.outputs.labels(topic).inc(count)
         for parked in batch.parked:
             metrics.parked.labels(parked.reason).inc()
+
+
+def _is_other_log(partition: Partition, records: Sequence[Any]) -> bool:
+    """Tell whether a run that holds the last record folded holds another one in its place."""
+    index = partition.wanted - 1 - records[0].offset
+    return bool(0 <= index < len(records) and partition.latest and records[index].timestamp != partition.latest)
 
 
 def _log_record(record: Any) -> LogRecord:

@@ -27,6 +27,7 @@ from stream_processors.logic import SessionLogic
 from stream_processors.metrics import declare_metrics
 from stream_processors.pulse import Pulse
 from stream_processors.settings import StageSettings
+from stream_processors.source_log import SourceLog
 from stream_processors.stage import Bounds, Stage, Step
 from stream_processors.watchdog import watch
 
@@ -147,6 +148,7 @@ def _assemble(
         store=store,
         flights=flights,
         dispatch=Dispatch(kind, prefix),
+        look=SourceLog(environment.kafka, kind.source.full_name(prefix)).look,
         bounds=_bounds(kind, settings, environment.log.partitions),
         metrics=metrics,
         on_step=on_step,

@@ -20,6 +20,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, To
 from confluent_kafka.admin import AdminClient
 
 from adapters import logs
+from adapters.kafka_admin import Layout, recreate_topics
 from adapters.kafka_consumer import headers_of
 from adapters.kafka_producer import producer_config
 from deploy.runtime.ports import free_port
@@ -102,6 +103,7 @@ class Stages:
 
     def __init__(self, bootstrap: str, prefix: str, partitions: int, directory: Path) -> None:
         self.bootstrap = bootstrap
+        self.kafka = KafkaSettings(bootstrap=bootstrap)
         self.prefix = prefix
         self.partitions = partitions
         self._directory = directory
@@ -135,13 +137,24 @@ class Stages:
     def produce(self, topic: Topic, records: Iterable[tuple[int, bytes, str, Any]]) -> None:
         """Append records (partition, key, kind, value) and wait for the broker."""
         if self._producer is None:
-            self._producer = Producer(producer_config(KafkaSettings(bootstrap=self.bootstrap)))
+            self._producer = Producer(producer_config(self.kafka))
         for partition, key, kind, value in records:
             data = value if isinstance(value, bytes) else orjson.dumps(value)
             self._producer.produce(
                 topic.full_name(self.prefix), data, key, partition, headers=[("kind", kind.encode())]
             )
         assert self._producer.flush(30) == 0
+
+    def write(self, topic: Topic, partition: int, key: bytes, value: bytes) -> None:
+        """Append a record as it is."""
+        producer = Producer(producer_config(self.kafka))
+        producer.produce(topic.full_name(self.prefix), value, key, partition)
+        assert producer.flush(30) == 0
+
+    def make_anew(self, topic: Topic) -> None:
+        """Delete a topic, and create it again."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        recreate_topics(admin, [topic], Layout(prefix=self.prefix, partitions=self.partitions))
 
     def delete_records_before(self, topic: Topic, partition: int, offset: int) -> None:
         """Do to a log what retention does."""

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from adapters.kafka_consumer import describe_topic
 from schemas import topics as declared
 from schemas.messages import parse_dead_letter_headers
 from schemas.topics import Topic
-from stream_processors.facts import HEAD_BYTES, Recovered, SessionHead
+from stream_processors.facts import HEAD_BYTES, PartitionRecord, Recovered, SessionHead, partition_record_key
 from stream_processors.fold import PartitionFold
 from tests.integration.stage_process import GAP_MS, RESIDUE_MS, Stages, Stored, stages, until
 from tests.stage_toy import ToyDigest, ToyLogic
@@ -107,7 +108,7 @@ def check_partition(
         effects[record.offset] |= {(p.reason.value, b"%d" % p.record.offset, b"%d" % p.index) for p in batch.parked}
         facts |= {(key, SessionHead.unpack(fact).offset): fact for key, fact in fold.facts.items()}
         if record.offset == recovered.record.offset:
-            assert fold.position == recovered.record
+            assert fold.position == recovered.record._replace(topic_id="")
             at_record = dict(fold.facts)
     for key in set(at_record) | set(recovered.sessions):
         fact = recovered.sessions.get(key)
@@ -224,6 +225,34 @@ def test_a_new_fold_starts_where_retention_has_left_the_log_and_an_old_one_never
     worker = system.start("analyze")
     assert worker.process.wait(40) == 78
     assert "retention_took_records" in worker.output.read_text()
+
+
+@pytest.mark.parametrize("what", ["lost_its_end", "was_made_anew"])
+def test_a_stage_never_goes_on_in_a_log_that_does_not_continue_its_state(system: Stages, what: str) -> None:
+    system.produce(declared.EVENTS, events(30))
+    ours = PartitionRecord(offset=10, logged_at=system.read(declared.EVENTS)[10].timestamp)
+    ours = ours._replace(topic_id=describe_topic(system.kafka, declared.EVENTS.full_name(system.prefix)).topic_id)
+    if what == "lost_its_end":
+        # and has grown beyond the state since, by other records
+        ours = ours._replace(logged_at=ours.logged_at - 1)
+    else:
+        system.make_anew(declared.EVENTS)
+        system.produce(declared.EVENTS, events(30))
+    system.write(declared.ANALYZE_CHANGELOG, 0, partition_record_key(ours.offset), ours.pack())
+    worker = system.start("analyze")
+    assert worker.process.wait(120) == 78
+    said = worker.output.read_text()
+    assert "log_does_not_continue" in said
+    assert ("the log lost its end" if what == "lost_its_end" else f"its id was {ours.topic_id}") in said
+
+
+def test_a_running_stage_halts_when_its_log_ends_before_what_it_has_folded(system: Stages) -> None:
+    system.produce(declared.EVENTS, events(30))
+    worker = system.start("analyze")
+    until(lambda: folded(system, declared.ANALYZE_CHANGELOG, {0: 29}), deadline_s=90, what="the log")
+    system.make_anew(declared.EVENTS)
+    assert worker.process.wait(120) == 78
+    assert "log_does_not_continue" in worker.output.read_text()
 
 
 def test_a_worker_without_topics_says_so_and_stops(kafka: str, tmp_path: Path) -> None:

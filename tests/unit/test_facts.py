@@ -5,6 +5,7 @@ import pytest
 from stream_processors.facts import (
     FORMAT,
     HEAD_BYTES,
+    LOCATED_FORMAT,
     NOTHING,
     REDRIVEN_FORMAT,
     DamagedFact,
@@ -113,11 +114,17 @@ def test_only_a_partition_record_that_tells_of_redriven_records_is_of_the_newer_
     assert PartitionRecord.unpack(told.pack()) == told
 
 
+def test_a_partition_record_that_names_its_log_is_of_the_newest_format_and_79_bytes() -> None:
+    located = PartitionRecord(offset=3, redriven=5, logged_at=1_764_000_000_000, topic_id="2Q5TDL7pQhiXJOnQEZpnJw")
+    assert (located.pack()[0], len(located.pack())) == (LOCATED_FORMAT, 79)
+    assert PartitionRecord.unpack(located.pack()) == located
+
+
 @pytest.mark.parametrize(
     ("key", "newer"),
     [
         (b"a|3", bytes([FORMAT + 1]) + fact(3)[1:]),
-        (partition_record_key(3), bytes([REDRIVEN_FORMAT + 1]) + record(offset=3)[1:]),
+        (partition_record_key(3), bytes([LOCATED_FORMAT + 1]) + record(offset=3)[1:]),
     ],
 )
 def test_a_newer_format_is_not_read(key: bytes, newer: bytes) -> None:

@@ -42,6 +42,7 @@ ADAPTERS = {
         "metrics",
         "pulse",
         "runs",
+        "source_log",
         "stage",
         "watchdog",
     },

@@ -118,7 +118,7 @@ def test_a_tick_that_does_not_move_the_clock_settles_nothing_and_reports_what_ch
     assert versions(first) == []
     assert versions(late) == [(b"a", 1, False)]
     assert sent(late, "ai_jobs") == [{"tick": 2}, {"tick": 3}, {"tick": 4}]
-    assert fold.position == PartitionRecord(offset=4, watermark=5_000, clock_tick=0, last_tick=4)
+    assert fold.position == PartitionRecord(offset=4, watermark=5_000, clock_tick=0, last_tick=4, logged_at=9_000)
 
 
 def test_a_session_is_reported_once_after_it_changed_in_order_of_the_log() -> None:
@@ -283,7 +283,7 @@ def test_a_tick_that_raises_has_moved_the_clock_all_the_same() -> None:
     batch = fold.apply([clock(0, 50, bad="on_tick")])
     assert [p.reason for p in batch.parked] == [Reason.ENGINE_ERROR]
     assert sent(batch, "signals") == [{"id": 0, "refused": True}]
-    assert fold.position == PartitionRecord(offset=0, watermark=50, clock_tick=0, last_tick=0)
+    assert fold.position == PartitionRecord(offset=0, watermark=50, clock_tick=0, last_tick=0, logged_at=50)
 
 
 def test_the_first_stage_gives_one_record_for_each_of_its_log_whatever_happens() -> None:

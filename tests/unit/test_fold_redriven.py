@@ -50,7 +50,7 @@ def test_a_redriven_record_is_folded_as_if_it_came_now() -> None:
     batch = fold.apply([record(0, x=1), redriven(1, 7, x=2)])
     assert state_of(fold) == folded(1, 2)
     assert [value["id"] for value in values(batch)] == [0, 1]
-    assert fold.position == PartitionRecord(offset=1, redriven=7)
+    assert fold.position == PartitionRecord(offset=1, redriven=7, logged_at=1_001)
 
 
 def test_one_that_is_sent_again_has_no_second_effect() -> None:
@@ -78,7 +78,7 @@ def test_the_number_survives_a_new_owner_wherever_the_old_one_ended(cut: int) ->
     second = PartitionFold(ToyLogic(), recover(facts))
     second.apply(log)
     assert state_of(second) == folded(2, 3, 4)
-    assert second.position == PartitionRecord(offset=4, redriven=2)
+    assert second.position == PartitionRecord(offset=4, redriven=2, logged_at=1_004)
 
 
 def test_a_fact_that_is_ahead_of_the_partition_record_is_not_counted_twice() -> None:
