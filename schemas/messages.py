@@ -26,6 +26,8 @@ class Kind(StrEnum):
     DIGEST_TICK = "digest_tick"
     TICK = "tick"
     CHUNK = "chunk"
+    CHAIN = "chain"
+    """What a sender of sourced records knows to be in the log: see `Chain`."""
     REDRIVEN = "redriven"
     """A record that its stage had parked, put back for that stage alone: see `redriven_headers`."""
 
@@ -163,6 +165,13 @@ class DigestTick(TypedDict):
     src: int
     at: int
     """The tick's broker time in the recordings topic: the digest watermark."""
+
+
+class Chain(TypedDict):
+    """The value of a record of kind `chain`: what stands for every source up to `src` was acknowledged before."""
+
+    v: int
+    src: int
 
 
 @dataclass(frozen=True, slots=True)

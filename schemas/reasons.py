@@ -59,6 +59,7 @@ class Reason(StrEnum):
     SCHEMA_NEWER = "schema_newer"
     ENGINE_ERROR = "engine_error"
     ROW_REFUSED = "row_refused"
+    SOURCES_LOST = "sources_lost"
 
     @property
     def describe(self) -> str:
@@ -124,4 +125,5 @@ _TABLE: dict[Reason, tuple[Blame, int | None, str]] = {
     Reason.SCHEMA_NEWER: (_O, None, "the record was written by a newer version than this one reads"),
     Reason.ENGINE_ERROR: (_O, None, "the engine raised on this record; the traceback is in the detail"),
     Reason.ROW_REFUSED: (_O, None, "Postgres refuses the row; its message is in the detail"),
+    Reason.SOURCES_LOST: (_O, None, "the log lost records that it had acknowledged; which, is in the detail"),
 }

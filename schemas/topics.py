@@ -69,6 +69,7 @@ EVENTS = Topic(
     key="project_id/session_id; none for a tick",
     value=(
         "header kind: `events` EventBatch | `digest` Digest | `digest_tick` DigestTick | `tick` empty"
+        " | `chain` Chain"
         " | `redriven` as parked"
     ),
     producers=("gateway", "digest", "analyze"),

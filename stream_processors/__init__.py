@@ -7,7 +7,7 @@ results in Kafka exactly as the fold says, whoever dies when (`stage`).
 - `facts`: what the changelog holds, and how a partition is recovered from it;
 - `sessions`: the states of a partition's sessions: encoded, decoded as memory allows, restored after an error;
 - `agenda`: when the clock concerns which session next; `batch`: what a stretch of the log gives;
-- `fold`: the rules: order, time, closing, parking, the chain to the stage before;
+- `fold`: the rules: order, time, closing, parking, the chain to the stage before; `chain`: what that one says of it;
 - `redriven`: what a record was before it was parked; `offline`: both stages without Kafka;
 - `kinds`: the two stages; `delivery`: whether what is delivered continues where the state is; `continuity`: whether the
   log is still the one that the state was made from, `source_log`: the look at it;

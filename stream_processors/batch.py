@@ -27,6 +27,8 @@ class Batch:
     """How many were folded."""
     ignored_sources: int = 0
     """How many of them count only when their sender sends them again, in order."""
+    lost_sources: int = 0
+    """How many sources nothing will ever stand for."""
 
 
 @dataclass(slots=True)
@@ -37,6 +39,7 @@ class Collected:
     parked: list[Parked] = field(default_factory=list)
     records: int = 0
     ignored_sources: int = 0
+    lost_sources: int = 0
 
     def emit(self, out: Emitted) -> None:
         """Take what the logic said."""

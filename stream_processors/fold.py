@@ -8,6 +8,10 @@ facts and the states are functions of the log.
 2. A record with a source counts if it is the next one: at or below the highest seen it came before, beyond the next
    its sender lost something and will send again in order; then the source stays where it is. The first record of a
    chain counts whatever its source is, since the upstream log may have lost its beginning to retention.
+   What a sender lost in a flight it sends again, since it goes on from what was acknowledged. What a broker lost after
+   it had acknowledged it, nobody sends again. So senders say now and then up to which source they know all to have been
+   acknowledged (`chain`), or that the upstream log begins only after it. A gap below such a source never closes:
+   the sources in it are parked as lost, and the chain goes on behind.
 3. A tick moves the clock forward or not at all. When it does, sessions are settled in order of what is due: woken,
    closed after their gap, forgotten after their residue but not by the tick that closed them. After each tick, whether
    it moved the clock or not, the sessions of the records since the last tick are reported; one that was closed just now
@@ -31,6 +35,7 @@ from schemas.messages import Kind
 from schemas.reasons import Reason
 from stream_processors.agenda import Agenda
 from stream_processors.batch import Batch, Collected
+from stream_processors.chain import read_chain
 from stream_processors.facts import NOTHING, PartitionRecord, Recovered, SessionHead, is_session_key
 from stream_processors.facts import partition_record_key as record_key
 from stream_processors.logic import Emitted, LogRecord, NewerStateFormat, RecordRefused, SessionLogic
@@ -109,6 +114,8 @@ class PartitionFold(Generic[S]):
                 self._collected.records += 1
                 if record.kind == Kind.REDRIVEN:
                     self._fold_redriven(record)
+                elif record.kind == Kind.CHAIN:
+                    self._fold_chain(record)
                 else:
                     self._fold(record)
 
@@ -134,6 +141,7 @@ class PartitionFold(Generic[S]):
             offset=self._position.offset,
             records=collected.records,
             ignored_sources=collected.ignored_sources,
+            lost_sources=collected.lost_sources,
         )
 
     def _fold_redriven(self, record: LogRecord) -> None:
@@ -150,6 +158,21 @@ class PartitionFold(Generic[S]):
             return
         self._position = self._position._replace(redriven=number)
         self._fold(original, is_chained=False)
+
+    def _fold_chain(self, record: LogRecord) -> None:
+        try:
+            source = read_chain(record)
+        except RecordRefused as error:
+            self._collected.park(record, error)
+            return
+        highest = self._position.source
+        if source <= highest:
+            return
+        if highest >= 0:
+            self._collected.lost_sources += source - highest
+            lost = f"nothing stands for offsets {highest + 1} to {source} of the upstream log"
+            self._collected.park(record, RecordRefused(Reason.SOURCES_LOST, lost))
+        self._position = self._position._replace(source=source)
 
     def _fold(self, record: LogRecord, *, is_chained: bool = True) -> None:
         out = Emitted()

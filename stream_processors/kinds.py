@@ -16,8 +16,10 @@ class StageKind:
     changelog: Topic
     weight_bytes: int
     """What a unit of its logic's `weight` takes in memory."""
+    chained_into: Topic | None = None
+    """Where exactly one record stands for each of its log, under its offset: another stage's log."""
 
 
-DIGEST = StageKind("digest", topics.RECORDINGS, topics.DIGEST_CHANGELOG, weight_bytes=300)
+DIGEST = StageKind("digest", topics.RECORDINGS, topics.DIGEST_CHANGELOG, weight_bytes=300, chained_into=topics.EVENTS)
 ANALYZE = StageKind("analyze", topics.EVENTS, topics.ANALYZE_CHANGELOG, weight_bytes=1)
 KINDS = {kind.name: kind for kind in (DIGEST, ANALYZE)}

@@ -17,6 +17,7 @@ class StageMetrics:
     outputs: Counter
     parked: Counter
     ignored_sources: Counter
+    lost_sources: Counter
     batches: Counter
     batch_records: Histogram
     fold_seconds: Counter
@@ -54,6 +55,10 @@ def declare_metrics(registry: CollectorRegistry) -> StageMetrics:
         outputs=counter("outputs", "Records sent, by topic.", "topic"),
         parked=counter("parked", "Records, or events within them, sent to the dead letters, by reason.", "reason"),
         ignored_sources=counter("ignored_sources", "Records out of their chain, which their sender will send again."),
+        lost_sources=counter(
+            "lost_sources",
+            "Records of the stage before that the log had acknowledged and lost: alert on any.",
+        ),
         batches=counter("batches", "Batches of one partition written in full."),
         batch_records=histogram("batch_records", "Records of a batch.", _RECORDS),
         fold_seconds=counter("fold_seconds", "Time spent on folding."),

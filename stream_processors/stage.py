@@ -273,6 +273,8 @@ class Stage:
         if partition.fold.position.offset >= 0:
             fail_stop("retention_took_records", code=HALT, partition=number, wanted=partition.wanted, lowest=lowest)
         partition.wanted = lowest
+        # what nobody will ever fold: the stage after it need not wait for that
+        partition.written = lowest - 1
 
     async def _fold(self, partition: Partition, records: Sequence[Any]) -> None:
         began = time.perf_counter()
@@ -368,6 +370,9 @@ class Stage:
         metrics.records.inc(batch.records)
         metrics.batch_records.observe(batch.records)
         metrics.ignored_sources.inc(batch.ignored_sources)
+        metrics.lost_sources.inc(batch.lost_sources)
+        if batch.lost_sources:
+            log.error("sources_lost", sources=batch.lost_sources, offset=batch.offset)
         for topic, count in Tally(output.topic for output in batch.outputs).items():
             metrics.outputs.labels(topic).inc(count)
         for parked in batch.parked:

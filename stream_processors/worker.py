@@ -153,7 +153,14 @@ def _assemble(
         metrics=metrics,
         on_step=on_step,
     )
-    pulse = Pulse(stage, app=app, source=kind.source.full_name(prefix), flights=flights, metrics=metrics)
+    pulse = Pulse(
+        stage,
+        app=app,
+        source=kind.source.full_name(prefix),
+        flights=flights,
+        metrics=metrics,
+        chained_into=kind.chained_into.full_name(prefix) if kind.chained_into else None,
+    )
     connect(app, stage, source=source, beat=lambda: pulse.beat(settings.tick_ms / 1000))
     watch(pulse.vitals, clock=time.monotonic)
     serve_admin(environment.log, registry=registry, ready=pulse.reasons_against_readiness)

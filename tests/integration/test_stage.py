@@ -227,6 +227,25 @@ def test_a_new_fold_starts_where_retention_has_left_the_log_and_an_old_one_never
     assert "retention_took_records" in worker.output.read_text()
 
 
+def test_the_chain_goes_on_behind_what_the_log_lost_and_says_what(system: Stages) -> None:
+    system.produce(declared.RECORDINGS, [(0, b"p/s", "chunk", {"x": n}) for n in range(30)])
+    # digest had sent all of it, and a power loss took its tail
+    digests = [(0, b"p/s", "digest", {"v": 1, "src": n, "x": n}) for n in range(10)]
+    system.produce(declared.EVENTS, digests)
+    sent = PartitionRecord(offset=29)
+    system.write(declared.DIGEST_CHANGELOG, 0, partition_record_key(sent.offset), sent.pack())
+    system.start("digest")
+    system.start("analyze")
+
+    def is_healed() -> bool:
+        return system.recovered(declared.ANALYZE_CHANGELOG)[0].record.source > sent.offset + 1
+
+    until(is_healed, deadline_s=120, what="the clock of analyze")
+    letters = [parse_dead_letter_headers(record.headers)[0] for record in system.read(declared.DEAD_LETTERS)]
+    lost = [letter.detail for letter in letters if letter.reason == "sources_lost"]
+    assert lost[0].startswith("nothing stands for offsets 10 to ")
+
+
 @pytest.mark.parametrize("what", ["lost_its_end", "was_made_anew"])
 def test_a_stage_never_goes_on_in_a_log_that_does_not_continue_its_state(system: Stages, what: str) -> None:
     system.produce(declared.EVENTS, events(30))

@@ -198,6 +198,43 @@ def test_the_chain_skips_what_came_before_and_ignores_what_comes_too_early() -> 
     assert fold.position.source == 11
 
 
+def digests(*sources: int, offset: int = 0) -> list[LogRecord]:
+    return [record(offset + n, 0, kind="digest", src=src, x=src) for n, src in enumerate(sources)]
+
+
+def chain(offset: int, src: int) -> LogRecord:
+    return record(offset, 0, key=b"", kind="chain", v=1, src=src)
+
+
+def test_a_gap_below_what_was_acknowledged_never_closes_so_it_is_parked_and_the_chain_goes_on() -> None:
+    fold = PartitionFold(ToyLogic())
+    batch = fold.apply([*digests(7, 8), *digests(12, 13, offset=2), chain(4, 13), *digests(14, offset=5)])
+    assert (batch.ignored_sources, batch.lost_sources, fold.position.source) == (2, 5, 14)
+    assert [(p.record.offset, p.reason, p.detail) for p in batch.parked] == [
+        (4, Reason.SOURCES_LOST, "nothing stands for offsets 9 to 13 of the upstream log")
+    ]
+
+
+def test_a_gap_above_what_was_acknowledged_waits_for_its_sender() -> None:
+    fold = PartitionFold(ToyLogic())
+    batch = fold.apply([*digests(7, 8, 11), chain(3, 8), *digests(9, offset=4)])
+    assert (batch.lost_sources, batch.parked, fold.position.source) == (0, (), 9)
+
+
+def test_a_statement_before_the_first_of_a_chain_says_where_it_begins() -> None:
+    fold = PartitionFold(ToyLogic())
+    batch = fold.apply([chain(0, 6), *digests(8, 7, offset=1)])
+    assert (batch.lost_sources, batch.parked, fold.position.source) == (0, (), 7)
+
+
+@pytest.mark.parametrize("value", [b"", b"{", b'{"v":1}', b'{"v":1,"src":"7"}', b'{"v":99,"src":7}'])
+def test_a_statement_that_cannot_be_read_is_parked(value: bytes) -> None:
+    fold = PartitionFold(ToyLogic())
+    batch = fold.apply([*digests(3), LogRecord(1, 0, "chain", b"", value)])
+    assert [p.record.offset for p in batch.parked] == [1]
+    assert fold.position.source == 3
+
+
 def test_a_record_without_a_source_has_no_part_in_the_chain() -> None:
     fold = PartitionFold(ToyLogic())
     fold.apply([record(0, 0), tick(1, 0)])

@@ -78,7 +78,7 @@ def test_the_number_survives_a_new_owner_wherever_the_old_one_ended(cut: int) ->
     second = PartitionFold(ToyLogic(), recover(facts))
     second.apply(log)
     assert state_of(second) == folded(2, 3, 4)
-    assert second.position == PartitionRecord(offset=4, redriven=2, logged_at=1_004)
+    assert second.position._replace(logged_at=0) == PartitionRecord(offset=4, redriven=2)
 
 
 def test_a_fact_that_is_ahead_of_the_partition_record_is_not_counted_twice() -> None:

@@ -125,3 +125,23 @@ def test_a_tick_that_lands_before_what_was_folded_shows_that_the_log_lost_its_en
     worker.turn()
     reason = "the log ends at 41, before record 41, which the state includes"
     assert said == [("log_does_not_continue", {"code": 78, "partition": 3, "reason": reason})]
+
+
+def test_digest_tells_analyze_up_to_where_everything_was_acknowledged() -> None:
+    worker = Worker(end=100)
+    sent: list[Letter] = []
+    flights: Any = Broker(100)
+    flights.post = lambda letter, _acknowledged: sent.append(letter)
+    pulse = Pulse(
+        worker.stage,
+        app=worker.app,
+        source="recordings",
+        flights=flights,
+        metrics=declare_metrics(CollectorRegistry()),
+        chained_into="t.events",
+    )
+    worker.stage.partitions[3] = Partition(PartitionFold(ToyLogic()), wanted=60, written=41)
+    asyncio.run(pulse.turn())
+    asyncio.run(pulse.turn())
+    statements = [letter for letter in sent if letter.topic == "t.events"]
+    assert statements == [Letter("t.events", 3, None, b'{"v":1,"src":41}', (("kind", b"chain"),))]
