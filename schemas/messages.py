@@ -172,6 +172,8 @@ class Chain(TypedDict):
 
     v: int
     src: int
+    log: NotRequired[str]
+    """The broker's id of the topic whose offsets the sources are: one that was made anew begins at 0."""
 
 
 @dataclass(frozen=True, slots=True)

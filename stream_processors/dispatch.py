@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from adapters.dead_letters import DeadLetterCounts, ParkedRecord, describe_parked
 from schemas import topics
 from stream_processors.batch import Batch
+from stream_processors.chain import CHAIN_HEADERS, Statement, write_statement
 from stream_processors.facts import changelog_flight
 from stream_processors.flights import Letter
 from stream_processors.kinds import StageKind
@@ -52,6 +53,13 @@ class Dispatch:
         """Return the third flight: the partition records."""
         topic = self.kind.changelog.full_name(self.prefix)
         return [Letter(topic, partition, *batch.record) for partition, batch in batches.items()]
+
+    def statement(self, partition: int, said: Statement) -> list[Letter]:
+        """Return what the next stage is told of the chain; nothing if this stage has none."""
+        if self.kind.chained_into is None:
+            return []
+        topic = self.kind.chained_into.full_name(self.prefix)
+        return [Letter(topic, partition, None, write_statement(said), CHAIN_HEADERS)]
 
     def _dead_letter(self, partition: int, parked: Parked) -> Letter:
         record = parked.record

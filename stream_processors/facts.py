@@ -34,7 +34,9 @@ REDRIVEN_FORMAT = 2
 _REDRIVEN_RECORD = struct.Struct("<Bqqqqqq")
 """A partition record that says something about redriven records; one that does not stays readable for format 1."""
 LOCATED_FORMAT = 3
-_LOCATED_RECORD = struct.Struct("<Bqqqqqqq22s")
+LOG_ID_BYTES = 22
+"""A broker's id of a topic, as text."""
+_LOCATED_RECORD = struct.Struct(f"<Bqqqqqqq{LOG_ID_BYTES}s{LOG_ID_BYTES}s")
 """A partition record that names the log in which its offsets hold: every one that a worker writes."""
 
 
@@ -109,14 +111,17 @@ class PartitionRecord(NamedTuple):
     """Broker time of the last record folded, epoch ms; 0 if an older version wrote this."""
     topic_id: str = ""
     """The broker's id of the topic, 22 characters; empty for a fold without a broker, or of an older version."""
+    source_id: str = ""
+    """The same of the topic whose offsets the sources are, as their sender said last; empty if none did."""
 
     def pack(self) -> bytes:
         """Encode the record."""
         if self.topic_id:
-            return _LOCATED_RECORD.pack(LOCATED_FORMAT, *self[:-1], self.topic_id.encode())
+            ids = (self.topic_id.encode(), self.source_id.encode())
+            return _LOCATED_RECORD.pack(LOCATED_FORMAT, *self[:-2], *ids)
         if self.redriven:
-            return _REDRIVEN_RECORD.pack(REDRIVEN_FORMAT, *self[:-2])
-        return _RECORD.pack(FORMAT, *self[:-3])
+            return _REDRIVEN_RECORD.pack(REDRIVEN_FORMAT, *self[:-3])
+        return _RECORD.pack(FORMAT, *self[:-4])
 
     @classmethod
     def unpack(cls, fact: bytes) -> "PartitionRecord":
@@ -131,7 +136,7 @@ class PartitionRecord(NamedTuple):
         try:
             _, *rest = layout.unpack(fact)
             if layout is _LOCATED_RECORD:
-                rest[-1] = rest[-1].decode("ascii")
+                rest[-2:] = [text.rstrip(b"\0").decode() for text in rest[-2:]]
         except (struct.error, UnicodeDecodeError) as error:
             raise DamagedFact(f"{len(fact)} bytes are no partition record") from error
         return cls(*rest)

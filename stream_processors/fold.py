@@ -11,7 +11,8 @@ facts and the states are functions of the log.
    What a sender lost in a flight it sends again, since it goes on from what was acknowledged. What a broker lost after
    it had acknowledged it, nobody sends again. So senders say now and then up to which source they know all to have been
    acknowledged (`chain`), or that the upstream log begins only after it. A gap below such a source never closes:
-   the sources in it are parked as lost, and the chain goes on behind.
+   the sources in it are parked as lost, and the chain goes on behind. A statement about another upstream log, one that
+   was made anew, begins a new chain.
 3. A tick moves the clock forward or not at all. When it does, sessions are settled in order of what is due: woken,
    closed after their gap, forgotten after their residue but not by the tick that closed them. After each tick, whether
    it moved the clock or not, the sessions of the records since the last tick are reported; one that was closed just now
@@ -35,7 +36,7 @@ from schemas.messages import Kind
 from schemas.reasons import Reason
 from stream_processors.agenda import Agenda
 from stream_processors.batch import Batch, Collected
-from stream_processors.chain import read_chain
+from stream_processors.chain import read_statement
 from stream_processors.facts import NOTHING, PartitionRecord, Recovered, SessionHead, is_session_key
 from stream_processors.facts import partition_record_key as record_key
 from stream_processors.logic import Emitted, LogRecord, NewerStateFormat, RecordRefused, SessionLogic
@@ -161,18 +162,23 @@ class PartitionFold(Generic[S]):
 
     def _fold_chain(self, record: LogRecord) -> None:
         try:
-            source = read_chain(record)
+            said = read_statement(record)
         except RecordRefused as error:
             self._collected.park(record, error)
             return
-        highest = self._position.source
-        if source <= highest:
+        position = self._position
+        if said.log and position.source_id not in ("", said.log):
+            anew = f"the upstream log was made anew: its id was {position.source_id} and is {said.log}"
+            self._collected.park(record, RecordRefused(Reason.SOURCES_LOST, anew))
+            self._position = position._replace(source=said.source, source_id=said.log)
             return
-        if highest >= 0:
-            self._collected.lost_sources += source - highest
-            lost = f"nothing stands for offsets {highest + 1} to {source} of the upstream log"
+        if said.source > position.source >= 0:
+            self._collected.lost_sources += said.source - position.source
+            lost = f"nothing stands for offsets {position.source + 1} to {said.source} of the upstream log"
             self._collected.park(record, RecordRefused(Reason.SOURCES_LOST, lost))
-        self._position = self._position._replace(source=source)
+        self._position = position._replace(
+            source=max(said.source, position.source), source_id=said.log or position.source_id
+        )
 
     def _fold(self, record: LogRecord, *, is_chained: bool = True) -> None:
         out = Emitted()

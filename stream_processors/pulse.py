@@ -11,7 +11,6 @@ import structlog
 from faust.types import TP
 
 from schemas.messages import KIND_HEADER, Kind
-from stream_processors.chain import CHAIN_HEADERS, chain_value
 from stream_processors.failstop import HALT, fail_stop
 from stream_processors.flights import Flights, Letter
 from stream_processors.metrics import StageMetrics
@@ -31,22 +30,12 @@ log = structlog.get_logger()
 class Pulse:
     """Shows log time in every partition that we own, tells how far behind we are, and commits now and then."""
 
-    def __init__(
-        self,
-        stage: Stage,
-        *,
-        app: Any,
-        source: str,
-        flights: Flights,
-        metrics: StageMetrics,
-        chained_into: str | None = None,
-    ) -> None:
+    def __init__(self, stage: Stage, *, app: Any, source: str, flights: Flights, metrics: StageMetrics) -> None:
         self._stage = stage
         self._app = app
         self._source = source
         self._flights = flights
         self._metrics = metrics
-        self._chained_into = chained_into
         self._chain_at = time.monotonic()
         self._ends: dict[int, int] = {}
         self._undelivered: tuple[int, ...] = ()
@@ -66,9 +55,10 @@ class Pulse:
         try:
             if not self._app.rebalancing:
                 self._tick()
-                if self._chained_into and vitals.heard_at >= self._chain_at:
+                if vitals.heard_at >= self._chain_at:
                     self._chain_at = vitals.heard_at + CHAIN_EVERY_S
-                    self._tell_chain(self._chained_into)
+                    for letter in self._stage.statements():
+                        self._flights.post(letter, lambda _partition, _offset: None)
                 owned = self._stage.owned()
                 self._measure(owned, now=time.time())
                 self._undelivered = tuple(sorted(owned.keys() - self._stage.partitions.keys()))
@@ -103,13 +93,6 @@ class Pulse:
             taken = self._stage.partitions.get(tp.partition)
             acknowledged = partial(self._note_end, taken.wanted if taken else 0)
             self._flights.post(Letter(self._source, tp.partition, None, b"", _TICK_HEADERS), acknowledged)
-
-    def _tell_chain(self, topic: str) -> None:
-        """Tell the next stage up to where everything of each partition was acknowledged."""
-        for number, partition in self._stage.partitions.items():
-            if partition.written >= 0:
-                letter = Letter(topic, number, None, chain_value(partition.written), CHAIN_HEADERS)
-                self._flights.post(letter, lambda _partition, _offset: None)
 
     def _note_end(self, least: int, partition: int, offset: int) -> None:
         """Learn where the log ends, also when the consumer hangs; it had `least` records before the tick was sent."""

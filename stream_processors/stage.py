@@ -32,13 +32,14 @@ from faust.types import TP
 from adapters.dead_letters import DeadLetterCounts, DeadLetterLimit
 from schemas.messages import KIND_HEADER
 from stream_processors.batch import Batch
+from stream_processors.chain import Statement
 from stream_processors.changelog_store import ChangelogStore
 from stream_processors.continuity import LogSight, broken_by
 from stream_processors.delivery import Decision, Delivery
 from stream_processors.dispatch import Dispatch, count_parked
 from stream_processors.facts import DamagedFact, NewerFactFormat, recover
 from stream_processors.failstop import HALT, RESTART, fail_stop
-from stream_processors.flights import Flights
+from stream_processors.flights import Flights, Letter
 from stream_processors.fold import PartitionFold
 from stream_processors.logic import LogRecord, NewerStateFormat, SessionLogic
 from stream_processors.metrics import StageMetrics
@@ -170,6 +171,16 @@ class Stage:
         """Return where each partition that is ours stands; also one of which nothing has been delivered yet."""
         return {tp.partition: self._standing(tp.partition) for tp in self.assignment()}
 
+    def statements(self) -> list[Letter]:
+        """Return what the next stage is told: up to where everything of each partition was acknowledged."""
+        return [
+            letter for number, partition in self.partitions.items() for letter in self._statement(number, partition)
+        ]
+
+    def _statement(self, number: int, partition: Partition) -> list[Letter]:
+        said = Statement(partition.written, partition.fold.position.topic_id)
+        return self._dispatch.statement(number, said)
+
     def _standing(self, number: int) -> Standing:
         partition = self.partitions.get(number)
         if partition is None:
@@ -209,6 +220,7 @@ class Stage:
         if await self._is_next(partition, run.partition, records):
             records = records[partition.wanted - records[0].offset :]
             if partition.fold.position.offset < 0:
+                await self._flights.send(self._statement(run.partition, partition))
                 # the first record of a chain may have any source, so it must not get lost while later ones land
                 await self._fold(partition, records[:1])
                 await self._drain()

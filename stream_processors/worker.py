@@ -153,14 +153,7 @@ def _assemble(
         metrics=metrics,
         on_step=on_step,
     )
-    pulse = Pulse(
-        stage,
-        app=app,
-        source=kind.source.full_name(prefix),
-        flights=flights,
-        metrics=metrics,
-        chained_into=kind.chained_into.full_name(prefix) if kind.chained_into else None,
-    )
+    pulse = Pulse(stage, app=app, source=kind.source.full_name(prefix), flights=flights, metrics=metrics)
     connect(app, stage, source=source, beat=lambda: pulse.beat(settings.tick_ms / 1000))
     watch(pulse.vitals, clock=time.monotonic)
     serve_admin(environment.log, registry=registry, ready=pulse.reasons_against_readiness)
@@ -190,4 +183,7 @@ def _verify_topics(producer: Producer, kind: StageKind, environment: Environment
         raise CannotStart(f"missing topics: {', '.join(missing)}; run `traceflow topics`", code=HALT)
     wrong = {name: len(found[name].partitions) for name in needed}
     if set(wrong.values()) != {environment.log.partitions}:
-        raise CannotStart(f"TRACEFLOW_PARTITIONS is {environment.log.partitions}, topics have {wrong}", code=HALT)
+        raise CannotStart(
+            f"TRACEFLOW_PARTITIONS is {environment.log.partitions}, topics have {wrong}: set it to what they have",
+            code=HALT,
+        )

@@ -1,5 +1,7 @@
 """What the changelog holds, and what a partition is recovered to."""
 
+from typing import Any
+
 import pytest
 
 from stream_processors.facts import (
@@ -26,7 +28,7 @@ def fact(offset: int, *, expires: int = 1_000, is_closed: bool = False) -> bytes
     return head.pack() + b"state"
 
 
-def record(**values: int) -> bytes:
+def record(**values: Any) -> bytes:
     return PartitionRecord(**values).pack()
 
 
@@ -91,7 +93,7 @@ def test_a_fact_beyond_the_partition_record_counts() -> None:
 
 
 def test_a_fact_that_the_last_clock_tick_removed_is_left_over() -> None:
-    tick = {"offset": 30, "watermark": 1_001, "clock_tick": 20}
+    tick: dict[str, Any] = {"offset": 30, "watermark": 1_001, "clock_tick": 20}
     facts = {b"a|3": fact(3, is_closed=True), partition_record_key(30): record(**tick)}
     assert recover(facts) == Recovered(PartitionRecord(**tick), {}, (b"a|3",))
 
@@ -114,10 +116,12 @@ def test_only_a_partition_record_that_tells_of_redriven_records_is_of_the_newer_
     assert PartitionRecord.unpack(told.pack()) == told
 
 
-def test_a_partition_record_that_names_its_log_is_of_the_newest_format_and_79_bytes() -> None:
+def test_a_partition_record_that_names_its_log_is_of_the_newest_format_and_101_bytes() -> None:
     located = PartitionRecord(offset=3, redriven=5, logged_at=1_764_000_000_000, topic_id="2Q5TDL7pQhiXJOnQEZpnJw")
-    assert (located.pack()[0], len(located.pack())) == (LOCATED_FORMAT, 79)
+    assert (located.pack()[0], len(located.pack())) == (LOCATED_FORMAT, 101)
     assert PartitionRecord.unpack(located.pack()) == located
+    chained = located._replace(source_id="7n9fOXjJT2q5Vw6N3bVwWg")
+    assert PartitionRecord.unpack(chained.pack()) == chained
 
 
 @pytest.mark.parametrize(

@@ -202,8 +202,8 @@ def digests(*sources: int, offset: int = 0) -> list[LogRecord]:
     return [record(offset + n, 0, kind="digest", src=src, x=src) for n, src in enumerate(sources)]
 
 
-def chain(offset: int, src: int) -> LogRecord:
-    return record(offset, 0, key=b"", kind="chain", v=1, src=src)
+def chain(offset: int, src: int, log: str = "") -> LogRecord:
+    return record(offset, 0, key=b"", kind="chain", v=1, src=src, log=log)
 
 
 def test_a_gap_below_what_was_acknowledged_never_closes_so_it_is_parked_and_the_chain_goes_on() -> None:
@@ -225,6 +225,16 @@ def test_a_statement_before_the_first_of_a_chain_says_where_it_begins() -> None:
     fold = PartitionFold(ToyLogic())
     batch = fold.apply([chain(0, 6), *digests(8, 7, offset=1)])
     assert (batch.lost_sources, batch.parked, fold.position.source) == (0, (), 7)
+
+
+def test_a_statement_about_an_upstream_log_that_was_made_anew_begins_a_new_chain() -> None:
+    fold = PartitionFold(ToyLogic())
+    log = [*digests(7, 8), chain(2, 8, "one"), chain(3, -1, "two"), *digests(0, 1, offset=4), chain(6, 1, "two")]
+    batch = fold.apply(log)
+    assert (fold.position.source, fold.position.source_id) == (1, "two")
+    assert [p.detail for p in batch.parked if p.reason is Reason.SOURCES_LOST] == [
+        "the upstream log was made anew: its id was one and is two"
+    ]
 
 
 @pytest.mark.parametrize("value", [b"", b"{", b'{"v":1}', b'{"v":1,"src":"7"}', b'{"v":99,"src":7}'])

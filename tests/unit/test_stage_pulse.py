@@ -12,7 +12,7 @@ from stream_processors.dispatch import Dispatch
 from stream_processors.facts import PartitionRecord
 from stream_processors.flights import Acknowledged, Letter
 from stream_processors.fold import PartitionFold
-from stream_processors.kinds import ANALYZE
+from stream_processors.kinds import ANALYZE, DIGEST, StageKind
 from stream_processors.metrics import declare_metrics
 from stream_processors.pulse import Pulse
 from stream_processors.stage import Bounds, Partition, Stage
@@ -25,11 +25,12 @@ RECOVERED = PartitionRecord(offset=41, logged_at=5_000)
 class Consumer:
     """Owns partition 3, and has fetched nothing of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: StageKind) -> None:
         self.committed: dict[TP, int] = {}
+        self._kind = kind
 
     def assignment(self) -> set[TP]:
-        return {TP("events", 3), TP("analyze_changelog", 3)}
+        return {TP(self._kind.source.name, 3), TP(self._kind.changelog.name, 3)}
 
     def highwater(self, _tp: TP) -> None:
         return None
@@ -42,8 +43,8 @@ class Consumer:
 class App:
     consumer_generation_id, rebalancing, in_recovery = 1, False, False
 
-    def __init__(self) -> None:
-        self.consumer = Consumer()
+    def __init__(self, kind: StageKind) -> None:
+        self.consumer = Consumer(kind)
 
 
 class Store:
@@ -56,16 +57,19 @@ class Broker:
 
     def __init__(self, end: int) -> None:
         self.end = end
+        self.posted: list[Letter] = []
 
     def post(self, letter: Letter, acknowledged: Acknowledged) -> None:
+        self.posted.append(letter)
         acknowledged(letter.partition, self.end)
         self.end += 1
 
 
 class Worker:
-    def __init__(self, *, end: int) -> None:
-        self.app: Any = App()
+    def __init__(self, *, end: int, kind: StageKind = ANALYZE) -> None:
+        self.app: Any = App(kind)
         flights: Any = Broker(end)
+        self.flights = flights
         store: Any = Store()
         self.registry = CollectorRegistry()
         metrics = declare_metrics(self.registry)
@@ -74,12 +78,12 @@ class Worker:
             app=self.app,
             store=store,
             flights=flights,
-            dispatch=Dispatch(ANALYZE, ""),
+            dispatch=Dispatch(kind, ""),
             look=lambda _partition, _offset: pytest.fail("nothing is delivered"),
             bounds=Bounds(records=10, size=10, cache_weight=10),
             metrics=metrics,
         )
-        self.pulse = Pulse(self.stage, app=self.app, source="events", flights=flights, metrics=metrics)
+        self.pulse = Pulse(self.stage, app=self.app, source=kind.source.name, flights=flights, metrics=metrics)
 
     def turn(self) -> None:
         asyncio.run(self.pulse.turn())
@@ -128,20 +132,9 @@ def test_a_tick_that_lands_before_what_was_folded_shows_that_the_log_lost_its_en
 
 
 def test_digest_tells_analyze_up_to_where_everything_was_acknowledged() -> None:
-    worker = Worker(end=100)
-    sent: list[Letter] = []
-    flights: Any = Broker(100)
-    flights.post = lambda letter, _acknowledged: sent.append(letter)
-    pulse = Pulse(
-        worker.stage,
-        app=worker.app,
-        source="recordings",
-        flights=flights,
-        metrics=declare_metrics(CollectorRegistry()),
-        chained_into="t.events",
-    )
+    worker = Worker(end=100, kind=DIGEST)
     worker.stage.partitions[3] = Partition(PartitionFold(ToyLogic()), wanted=60, written=41)
-    asyncio.run(pulse.turn())
-    asyncio.run(pulse.turn())
-    statements = [letter for letter in sent if letter.topic == "t.events"]
-    assert statements == [Letter("t.events", 3, None, b'{"v":1,"src":41}', (("kind", b"chain"),))]
+    worker.turn()
+    worker.turn()
+    statements = [letter for letter in worker.flights.posted if letter.topic == "events"]
+    assert statements == [Letter("events", 3, None, b'{"v":1,"src":41,"log":""}', (("kind", b"chain"),))]

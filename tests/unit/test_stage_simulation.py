@@ -22,7 +22,7 @@ from typing import Any
 import orjson
 import pytest
 
-from stream_processors.chain import CHAIN_HEADERS, chain_value
+from stream_processors.chain import CHAIN_HEADERS, Statement, write_statement
 from stream_processors.facts import HEAD_BYTES, Recovered, SessionHead, Write, changelog_flight, recover
 from stream_processors.fold import UNBOUNDED, PartitionFold
 from stream_processors.logic import LogRecord, Output
@@ -220,7 +220,7 @@ class Owner:
                 said = self.written if rules.says_what_was_acknowledged else fold.position.offset
                 # a frozen owner says it late
                 yield
-                world.sent.append(Output("events", None, chain_value(said), CHAIN_HEADERS))
+                world.sent.append(Output("events", None, write_statement(Statement(said)), CHAIN_HEADERS))
             self.feed(fold)
             if not fold.pending:
                 world.idle = world.draining
