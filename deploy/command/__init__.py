@@ -4,7 +4,8 @@
 - `failure`: every error as one line and an exit code.
 - `reach`: which Kafka and Postgres a command speaks to.
 - `captured`, `detection`: what `detect` reads and how it finds, pure.
-- `lag`: the arithmetic of `status`, pure; `status`, `query`, `projects`, `parked`, `export`, `bring_up`: the work.
+- `lag`: the arithmetic of `status`, pure; `status`, `forget`, `query`, `projects`, `parked`, `export`, `bring_up`: the
+  work.
 
 Floor 3: wiring. Imports of drivers are inside functions, so that `traceflow --help` answers at once.
 """

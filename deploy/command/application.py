@@ -50,6 +50,8 @@ def _add_operating(app: typer.Typer) -> None:
         "traceflow topics --replication 3", "traceflow topics --check", more="Exit code 1 says: they differ."
     )
     app.command("topics", short_help="Create and check the topics.", epilog=topics)(operate.topics_command)
+    forget = teach("traceflow forget analyze", "traceflow forget digest --yes")
+    app.command(short_help="Let a stage begin anew.", epilog=forget)(operate.forget)
     status = teach("traceflow status", "traceflow status --json | jq -e '.ill == []'")
     app.command(short_help="How each stage keeps up.", epilog=status)(operate.status)
     account = teach(

@@ -1,4 +1,4 @@
-"""The commands for who operates a deployment: `migrate`, `topics`, `status`."""
+"""The commands for who operates a deployment: `migrate`, `topics`, `forget`, `status`."""
 
 import os
 from collections.abc import Mapping
@@ -80,6 +80,25 @@ def topics_command(
             typer.echo(f"all {len(topics.ALL)} topics are as declared")
     if differences if check else [found for found in differences if found.what in ("missing", "partitions")]:
         raise typer.Exit(Exit.NO)
+
+
+def forget(
+    stage: Annotated[str, typer.Argument(help="digest or analyze", show_default=False)],
+    data: Data = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would be done.")] = False,
+) -> None:
+    """Empty the changelog of a stage whose workers are stopped, so that it folds anew what is kept of its log.
+
+    What it sends again has the ids that it had, and no second effect. Sessions that began before the kept log lose it.
+    """
+    from deploy.command.forget import forget_stage
+    from deploy.command.reach import kafka
+
+    settings, log = kafka(os.environ, data)
+    if not yes:
+        typer.echo(f"would empty {log.topic_prefix}{stage}_changelog; say --yes to do it")
+        return
+    typer.echo(f"emptied {forget_stage(stage, settings, log)}: start its workers again")
 
 
 def status(

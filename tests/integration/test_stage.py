@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from adapters.kafka_consumer import describe_topic
+from deploy.command.failure import CommandFailure
+from deploy.command.forget import forget_stage
 from schemas import topics as declared
+from schemas.connections import LogSettings
 from schemas.messages import parse_dead_letter_headers
 from schemas.topics import Topic
 from stream_processors.facts import HEAD_BYTES, PartitionRecord, Recovered, SessionHead, partition_record_key
@@ -269,9 +272,18 @@ def test_a_running_stage_halts_when_its_log_ends_before_what_it_has_folded(syste
     system.produce(declared.EVENTS, events(30))
     worker = system.start("analyze")
     until(lambda: folded(system, declared.ANALYZE_CHANGELOG, {0: 29}), deadline_s=90, what="the log")
+    with pytest.raises(CommandFailure, match="1 workers of analyze run"):
+        forget_stage("analyze", system.kafka, LogSettings(topic_prefix=system.prefix))
     system.make_anew(declared.EVENTS)
     assert worker.process.wait(120) == 78
     assert "log_does_not_continue" in worker.output.read_text()
+
+
+def test_a_stage_is_forgotten_by_emptying_its_changelog(system: Stages) -> None:
+    system.write(declared.DIGEST_CHANGELOG, 0, b"p/s|1", b"a fact")
+    name = forget_stage("digest", system.kafka, LogSettings(topic_prefix=system.prefix))
+    assert name == declared.DIGEST_CHANGELOG.full_name(system.prefix)
+    assert system.read(declared.DIGEST_CHANGELOG) == []
 
 
 def test_a_worker_without_topics_says_so_and_stops(kafka: str, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ COMMANDS = [
     ["load"],
     ["migrate"],
     ["topics"],
+    ["forget"],
     ["status"],
     ["accounts"],
     ["sql"],
