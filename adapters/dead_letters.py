@@ -91,13 +91,14 @@ class DeadLetterLimit:
     max_share: float = 0.01
     max_in_a_row: int = 100
     min_sample: int = 1_000
-    """Below this many records the share says nothing: one bad record of ten is not a bad deployment."""
+    """A process that has seen fewer is judged as if so many had gone by, and the rest of them well: one bad record of
+    ten is no bad deployment, and one that starts again and again parks ten each time, not half of all it reads."""
 
     def exceeded(self, counts: DeadLetterCounts) -> str | None:
         """Return why the stage has to stop, or None."""
         if counts.ours_in_a_row >= self.max_in_a_row:
             return f"{counts.ours_in_a_row} records in a row had to be parked as {counts.latest}"
-        if counts.records >= self.min_sample and counts.ours > self.max_share * counts.records:
+        if counts.ours > self.max_share * max(counts.records, self.min_sample):
             return f"{counts.ours} of the last {counts.records} records had to be parked, latest as {counts.latest}"
         return None
 

@@ -27,13 +27,13 @@ def parked(counts: DeadLetterCounts, reason: Reason, times: int) -> DeadLetterCo
 
 
 def test_ninety_nine_in_a_row_are_parked_and_the_hundredth_stops() -> None:
-    counts = parked(DeadLetterCounts(), OURS, 99)
+    counts = parked(DeadLetterCounts(records=20_000), OURS, 99)
     assert LIMIT.exceeded(counts) is None
     assert LIMIT.exceeded(counts.parked(OURS)) == "100 records in a row had to be parked as row_refused"
 
 
 def test_a_processed_record_breaks_the_row() -> None:
-    counts = parked(DeadLetterCounts(), OURS, 99).passed().parked(OURS)
+    counts = parked(DeadLetterCounts(records=20_000), OURS, 99).passed().parked(OURS)
     assert LIMIT.exceeded(counts) is None
 
 
@@ -54,6 +54,13 @@ def test_one_per_cent_is_parked_and_more_stops() -> None:
 
 def test_the_share_of_a_small_sample_says_nothing() -> None:
     assert LIMIT.exceeded(DeadLetterCounts().parked(OURS).passed(9)) is None
+
+
+def test_a_process_that_has_just_started_parks_ten_and_no_more_of_records_of_which_half_are_bad() -> None:
+    counts, letters = DeadLetterCounts(), 0
+    while LIMIT.exceeded(counts.passed().parked(OURS)) is None:
+        counts, letters = counts.passed().parked(OURS), letters + 1
+    assert letters == 10
 
 
 def test_old_records_fade_so_that_a_bad_hour_shows() -> None:

@@ -65,7 +65,7 @@ def test_ten_thousand_garbage_chunks_do_not_stop_the_sink() -> None:
 
 
 def test_a_hundred_records_in_a_row_on_which_the_engine_raises_stop_the_stage() -> None:
-    limit, fold, counts = DeadLetterLimit(), PartitionFold(ToyLogic()), DeadLetterCounts()
+    limit, fold, counts = DeadLetterLimit(), PartitionFold(ToyLogic()), DeadLetterCounts(records=20_000)
     stopped = []
     for n in range(101):
         value = orjson.dumps({"x": 1, "bad": "apply"})
