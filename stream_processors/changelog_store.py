@@ -64,8 +64,13 @@ class ChangelogStore(Store[bytes, bytes]):
     # --- for Faust's recovery
 
     def persisted_offset(self, tp: TP) -> int | None:
-        """Return the last changelog offset that is included: recovery starts behind it."""
-        return self._positions.get(tp.partition)
+        """Return the last changelog offset that is included: recovery starts behind it.
+
+        For a partition that was dropped this is -1 and not None, or Faust would keep the offset of its own that it had:
+        a log that was missing for a moment is given back with a changelog that was never taken away, and its recovery
+        would read nothing, so that the fold would begin anew.
+        """
+        return self._positions.get(tp.partition, -1)
 
     def apply_changelog_batch(self, batch: Iterable[Any], *_args: Any, **_kwargs: Any) -> None:
         """Take runs of changelog records."""
