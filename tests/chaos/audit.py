@@ -32,8 +32,8 @@ _SENT_BY: Mapping[str, tuple[Topic, ...]] = {
     "digest": (topics.EVENTS,),
     "analyze": (topics.SIGNALS, topics.SESSIONS, topics.AI_JOBS),
 }
-_OF_OTHERS = frozenset((Kind.EVENTS, Kind.TICK, Kind.REDRIVEN))
-"""Kinds of records in the topics of a stage that others send."""
+_OF_OTHERS = frozenset((Kind.EVENTS, Kind.TICK, Kind.CHAIN, Kind.REDRIVEN))
+"""Kinds of records in the topics of a stage that no fold sends."""
 
 _CUT_RECORDS = 500
 
