@@ -5,7 +5,7 @@ import gc
 import importlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import uvloop
 from confluent_kafka import KafkaException, Producer
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
+from adapters.kafka_admin import TOPICS_APPEAR_S
 from adapters.kafka_producer import producer_config
 from adapters.metrics_server import serve_admin
 from schemas.connections import KafkaSettings, LogSettings
@@ -171,19 +172,27 @@ def _bounds(kind: StageKind, settings: StageSettings, partitions: int) -> Bounds
 
 
 def _verify_topics(producer: Producer, kind: StageKind, environment: Environment) -> None:
-    prefix = environment.log.topic_prefix
+    needed = [topic.full_name(environment.log.topic_prefix) for topic in (kind.source, kind.changelog)]
+    began = time.monotonic()
+    found = _count_partitions(producer, needed, environment)
+    while missing := [name for name in needed if not found[name]]:
+        if time.monotonic() > began + TOPICS_APPEAR_S:
+            raise CannotStart(f"missing topics: {', '.join(missing)}; run `traceflow topics`", code=HALT)
+        time.sleep(0.2)
+        found = _count_partitions(producer, needed, environment)
+    if set(found.values()) != {environment.log.partitions}:
+        raise CannotStart(
+            f"TRACEFLOW_PARTITIONS is {environment.log.partitions}, topics have {found}: set it to what they have",
+            code=HALT,
+        )
+
+
+def _count_partitions(producer: Producer, names: Sequence[str], environment: Environment) -> dict[str, int]:
+    """Ask how many partitions the topics have; 0 for one that the broker does not know."""
     try:
-        found = producer.list_topics(timeout=environment.stage.start_timeout_s).topics
+        topics = producer.list_topics(timeout=environment.stage.start_timeout_s).topics
     except KafkaException as error:
         raise CannotStart(
             f"no broker answers at {environment.kafka.bootstrap}: {error.args[0].str()}", code=RESTART
         ) from error
-    needed = [topic.full_name(prefix) for topic in (kind.source, kind.changelog)]
-    if missing := [name for name in needed if name not in found]:
-        raise CannotStart(f"missing topics: {', '.join(missing)}; run `traceflow topics`", code=HALT)
-    wrong = {name: len(found[name].partitions) for name in needed}
-    if set(wrong.values()) != {environment.log.partitions}:
-        raise CannotStart(
-            f"TRACEFLOW_PARTITIONS is {environment.log.partitions}, topics have {wrong}: set it to what they have",
-            code=HALT,
-        )
+    return {name: len(topics[name].partitions) if name in topics else 0 for name in names}
