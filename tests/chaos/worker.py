@@ -105,7 +105,10 @@ def run_stage(name: str, on_step: Callable[[Enum], None]) -> int:
     environment = stream_processors.worker.Environment.read(os.environ)
     logs.configure(name, log_format=environment.log.log_format)
     logic = stream_processors.worker.build_logic(name, os.environ)
-    stream_processors.worker.run(KINDS[name], environment, logic, on_step=on_step)
+    try:
+        stream_processors.worker.run(KINDS[name], environment, logic, on_step=on_step)
+    except stream_processors.worker.CannotStart as error:
+        return error.code
     return 0
 
 
@@ -115,7 +118,10 @@ def run_sinks(on_step: Callable[[Enum], None]) -> int:
     logs.configure("sink", log_format=environment.log.log_format)
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    return sinks.app.run(list(SINKS), environment, stopping=stopping, on_step=on_step)
+    try:
+        return sinks.app.run(list(SINKS), environment, stopping=stopping, on_step=on_step)
+    except sinks.app.START_FAILURES as error:
+        return sinks.app.start_failure(error)[0]
 
 
 def main(arguments: Sequence[str]) -> int:
