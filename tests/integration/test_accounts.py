@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+from adapters import logs
 from adapters.postgres import connect
 from adapters.projects import create_project
 from deploy.accounts.count import Account, Accounts, count_accounts
@@ -50,6 +51,8 @@ def system(kafka: str, topics: str, database: str, tmp_path: Path) -> Iterator[S
     with administer(database) as connection:
         made = [create_project(connection, name=name, settings=ProjectSettings()) for name in "ab"]
     settings = environment(kafka=kafka, prefix=topics, database=database)
+    # the sinks run in this process: without it they would write between the lines of the command
+    logs.configure("sink", log_format=settings.log.log_format)
     with ExitStack() as stack:
         sinks = {name: stack.enter_context(running(name, settings)) for name in ("events", "recordings")}
         served = stack.enter_context(gateway(kafka=kafka, database=database, prefix=topics, directory=tmp_path))
