@@ -5,6 +5,7 @@
 - `ids`: the deterministic ids that make every effect idempotent.
 - `reasons`: the closed enum of why something was refused or parked.
 - `projects`: projects and their versioned settings.
+- `json_values`: how many values JSON text holds, guessed the same way wherever a client's bytes are opened.
 - `connections`: settings of Kafka and Postgres; `environment`: how settings are read.
 - `migrations`: the database as numbered SQL files.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from schemas.json_values import holds_more_values
 from schemas.reasons import Reason
 from schemas.topics import MAX_CHUNK_INFLATED_BYTES
 from sinks.inflation import Damaged, TooLarge, gzipped, inflate, zstandardised
@@ -87,7 +88,7 @@ def chunk_body(data: bytes, *, encoding: str, codec: str) -> ChunkBody:
 
 def _parsed(plain: bytes) -> tuple[str, Any]:
     """Return the JSON as text that Postgres takes, and decoded."""
-    if len(plain) > _CHECKED_FROM_BYTES and plain.count(b",") + plain.count(b"[") + plain.count(b"{") > MAX_VALUES:
+    if holds_more_values(plain, MAX_VALUES, counted_from=_CHECKED_FROM_BYTES):
         raise RecordRefused(Reason.CHUNK_TOO_LARGE, f"more than {MAX_VALUES} JSON values")
     if not _SUSPECT.search(plain):
         try:

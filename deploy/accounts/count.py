@@ -13,6 +13,7 @@ from adapters.kafka_consumer import ConsumedRecord, describe_topic
 from adapters.postgres import Connection, read_queries
 from deploy.replay.caught_up import Bounds, wait_until_stored
 from deploy.replay.log import Log
+from deploy.replay.parked import ParkedRows
 from schemas import topics
 from schemas.ids import parse_session_key
 from schemas.topics import Topic
@@ -69,14 +70,10 @@ def count_accounts(
 
 @dataclass(frozen=True, slots=True)
 class _Letters:
-    parked: frozenset[tuple[str, int, int, int]]
-    """Topic, partition, offset, index of what a sink of events or recordings refused and nobody redrove."""
+    parked: ParkedRows
+    """What a sink of events or recordings refused and nobody redrove."""
     rejected: Counter[str]
     """By project."""
-
-    def holds(self, record: ConsumedRecord, topic: Topic, index: int) -> bool:
-        place = topic.name, record.partition, record.offset
-        return (*place, -1) in self.parked or (*place, index) in self.parked
 
 
 def _letters(log: Log, connection: Connection, since_ms: int | None) -> _Letters:
@@ -90,7 +87,7 @@ def _letters(log: Log, connection: Connection, since_ms: int | None) -> _Letters
             rejected[stored.project_id] += 1
         elif letter.stage in ("sink-events", "sink-recordings") and stored.place.id not in redriven:
             parked.add((letter.topic, letter.partition, letter.offset, letter.index))
-    return _Letters(frozenset(parked), rejected)
+    return _Letters(ParkedRows(frozenset(parked), frozenset()), rejected)
 
 
 @dataclass(slots=True)
@@ -141,12 +138,13 @@ class _Counting:
             for row in (*content.rows(), *content.restamped):
                 name = row.line[: row.line.index(b"\t")].decode()
                 at = datetime.fromtimestamp(row.timestamp_ms / 1000, UTC)
-                yield content.project_id, name, at, row.restamped, self.letters.holds(record, sink.topic, row.index)
+                is_parked = self.letters.parked.holds(record, sink.topic, row.index)
+                yield content.project_id, name, at, row.restamped, is_parked
 
     def _chunks(self, bounds: Bounds) -> Iterator[tuple[Any, ...]]:
         sink = RecordingsSink()
         for record, chunk in self._contents(sink, bounds, CHUNKS):
-            is_parked = self.letters.holds(record, sink.topic, -1)
+            is_parked = self.letters.parked.holds(record, sink.topic, -1)
             yield chunk.project_id, chunk.session_id, chunk.window_id, chunk.seq, is_parked
 
     def _contents(self, sink: Sink[Any], bounds: Bounds, kind: str) -> Iterator[tuple[ConsumedRecord, Any]]:
@@ -158,7 +156,7 @@ class _Counting:
                 if item is None:
                     continue
                 for refusal in item.refusals:
-                    is_parked = self.letters.holds(record, sink.topic, refusal.index)
+                    is_parked = self.letters.parked.holds(record, sink.topic, refusal.index)
                     self.without_row[_project(record), kind, is_parked] += 1
                 if item.content is not None:
                     yield record, item.content

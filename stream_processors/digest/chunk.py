@@ -15,6 +15,7 @@ import orjson
 import zstandard
 from isal import isal_zlib
 
+from schemas.json_values import holds_more_values
 from schemas.reasons import Reason
 from schemas.topics import MAX_CHUNK_INFLATED_BYTES
 from stream_processors.logic import RecordRefused
@@ -97,7 +98,7 @@ def parse_json(raw: bytes) -> Any:
         RecordRefused: `chunk_malformed` if it is no JSON or nested beyond 1,024, `chunk_too_large` if it holds too
             many values.
     """
-    if len(raw) > _CHECKED_FROM_BYTES and raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_VALUES:
+    if holds_more_values(raw, MAX_VALUES, counted_from=_CHECKED_FROM_BYTES):
         raise RecordRefused(Reason.CHUNK_TOO_LARGE, f"more than {MAX_VALUES} JSON values")
     try:
         return orjson.loads(raw)
