@@ -124,3 +124,8 @@ def _administering(url: str) -> Iterator["psycopg.Connection[tuple[object, ...]]
 def _on_database(url: str, name: str) -> str:
     head, _, options = url.partition("?")
     return head.rpartition("/")[0] + "/" + name + (f"?{options}" if options else "")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their size: compressed ones hold the second, and two processes must collect the same names."""
+    return f"{argname}-{len(val)}B" if isinstance(val, bytes) else None
