@@ -23,6 +23,9 @@ class Fault(StrEnum):
     SECOND_OWNER = "owns every partition beside its owner"
     RECORD_FAILS = "a record of a flight fails while the next one lands"
     CLOCK_JUMPS = "has a clock that jumps by hours"
+    KILLED_SPOOLING = "killed while its spool takes what the broker cannot"
+    KILLED_REPLAYING = "killed while it hands its spool over"
+    KILLED_FULL = "killed with a full spool"
     BROKER_KILLED = "killed and started again"
     BROKER_AWAY = "stopped for a while"
     BROKER_HANGS = "hangs"
@@ -36,7 +39,13 @@ class Fault(StrEnum):
 
 
 BROKER, DATABASE = "broker", "database"
-_OF_BROKER = frozenset((Fault.BROKER_KILLED, Fault.BROKER_AWAY, Fault.BROKER_HANGS))
+_OF_BROKER = frozenset(
+    (
+        *(Fault.BROKER_KILLED, Fault.BROKER_AWAY, Fault.BROKER_HANGS),
+        # what a spool is for begins with a broker that is away
+        *(Fault.KILLED_SPOOLING, Fault.KILLED_REPLAYING, Fault.KILLED_FULL),
+    )
+)
 _OF_DATABASE = frozenset(
     (
         *(Fault.DATABASE_CRASHES, Fault.DATABASE_AWAY, Fault.CONNECTIONS_ENDED, Fault.PARTITION_LOCKED),
@@ -48,6 +57,12 @@ STAGE_STEPS = ("CUT", "EFFECTS_SENT", "FACTS_SENT", "RECORDS_SENT")
 """Of `stream_processors.stage.Step`."""
 SINK_STEPS = ("OFFSETS_MOVED", "ROWS_STORED", "LETTERS_WRITTEN", "COMMITTED")
 """Of `sinks.writer.Step`."""
+SPOOLING_STEPS = ("CREATED", "WRITTEN", "SYNCED", "HANDED")
+REPLAYING_STEPS = ("ACKED", "REMOVED")
+"""Of `ingest_gateway.spool_files.SpoolStep`."""
+
+SPOOLED = "gateway-1"
+"""The gateway that has a spool; those beside it have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +128,7 @@ def short_deck(workers: Mapping[str, int]) -> list[Card]:
         Card(Fault.KILLED_WRITING, "analyze", ("FACTS_SENT",), (4.0, 4.0)),
         Card(Fault.SECOND_OWNER, "sink", ("sink",), (12.0, 14.0)),
         Card(Fault.BROKER_KILLED, BROKER, (BROKER,), (0.5, 1.0)),
-        Card(Fault.BROKER_AWAY, BROKER, (BROKER,), (6.0, 7.0)),
+        Card(Fault.KILLED_REPLAYING, "gateway", ("ACKED",), (6.0, 7.0)),
         Card(Fault.DATABASE_CRASHES, DATABASE, (DATABASE,), (0.1, 1.0)),
         Card(Fault.CONNECTIONS_ENDED, DATABASE, (DATABASE,)),
         Card(Fault.OFFSETS_LOCKED, DATABASE, (DATABASE,), (4.0, 6.0)),
@@ -145,6 +160,9 @@ def whole_deck(workers: Mapping[str, int], *, broker_away_s: float) -> list[Card
         Card(Fault.BROKER_KILLED, BROKER, (BROKER,), (0.5, 2.0)),
         Card(Fault.BROKER_AWAY, BROKER, (BROKER,), (broker_away_s, broker_away_s)),
         Card(Fault.BROKER_HANGS, BROKER, (BROKER,), (3.0, 12.0)),
+        Card(Fault.KILLED_SPOOLING, "gateway", SPOOLING_STEPS, (8.0, 14.0)),
+        Card(Fault.KILLED_REPLAYING, "gateway", REPLAYING_STEPS, (8.0, 14.0)),
+        Card(Fault.KILLED_FULL, "gateway", (SPOOLED,), (20.0, 30.0)),
         Card(Fault.DATABASE_CRASHES, DATABASE, (DATABASE,), (0.1, 1.0)),
         Card(Fault.DATABASE_AWAY, DATABASE, (DATABASE,), (5.0, 15.0)),
         Card(Fault.CONNECTIONS_ENDED, DATABASE, (DATABASE,)),

@@ -21,6 +21,8 @@ End = Callable[[], str]
 
 HELD_WRITING_S = 12.0
 """How long a worker is held in the middle of a write: longer than its session, so that another takes over."""
+SPOOL_PATIENCE_S = 45.0
+"""How long a gateway may take to come to a step of its spool, or to fill it, beyond the time of the outage."""
 WRITING_PATIENCE_S = 60.0
 """How long a worker that joins may take to come to a write: the group may be without its broker meanwhile."""
 _EXIT_RESTART = 75
@@ -54,6 +56,9 @@ class Injector:
             Fault.SECOND_OWNER: lambda strike: self._join(strike, "--second-owner"),
             Fault.RECORD_FAILS: lambda strike: self._join(strike, "--lossy"),
             Fault.CLOCK_JUMPS: lambda strike: self._join(strike, "--clock"),
+            Fault.KILLED_SPOOLING: self._kill_at_spool_step,
+            Fault.KILLED_REPLAYING: self._kill_at_spool_step,
+            Fault.KILLED_FULL: self._kill_full,
             Fault.BROKER_KILLED: lambda _: self._take_away(lab.broker, signal.SIGKILL),
             Fault.BROKER_AWAY: lambda _: self._take_away(lab.broker, signal.SIGTERM),
             Fault.BROKER_HANGS: self._hang_broker,
@@ -139,6 +144,46 @@ class Injector:
             process.terminate()
             process.send_signal(signal.SIGCONT)
             return f"at {strike.victim}"
+
+        return end
+
+    # --- the gateway's spool, which is used while the broker is away
+
+    def _kill_at_spool_step(self, strike: Strike) -> End:
+        spool = self._lab.spool
+        spool.arm(strike.victim)
+        bring_back = self._take_away(self._lab.broker, signal.SIGTERM)
+        back_at: list[float] = []
+
+        def end() -> str:
+            if not back_at:
+                bring_back()
+                back_at.append(time.monotonic())
+            if not spool.armed.exists():
+                return f"at {strike.victim}"
+            if time.monotonic() < back_at[0] + SPOOL_PATIENCE_S:
+                raise NotYet
+            spool.armed.unlink(missing_ok=True)
+            raise Missed(f"{strike.victim} did not come")
+
+        return end
+
+    def _kill_full(self, strike: Strike) -> End:
+        spool = self._lab.spool
+        bring_back = self._take_away(self._lab.broker, signal.SIGTERM)
+        ends_at = time.monotonic() + strike.lasts_s + SPOOL_PATIENCE_S
+
+        def end() -> str:
+            size, pid = spool.size, self._lab.pid(strike.victim)
+            is_ready = spool.is_full and pid is not None
+            if not is_ready and time.monotonic() < ends_at:
+                raise NotYet
+            if is_ready and pid is not None:
+                os.kill(pid, signal.SIGKILL)
+            bring_back()
+            if not is_ready:
+                raise Missed(f"{size} bytes of events on disk, which is not full")
+            return f"pid {pid}, {size} bytes of events on disk"
 
         return end
 

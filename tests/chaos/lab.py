@@ -13,10 +13,12 @@ import orjson
 import psycopg
 
 from adapters.postgres import Connection
-from deploy.demo.system import UP, System, demo_environment, own_system
+from deploy.demo.system import System, demo_environment, own_system
 from deploy.runtime import kafka, postgres
 from deploy.runtime.program import Program
 from schemas.connections import KafkaSettings
+from tests.chaos.faults import SPOOLED
+from tests.chaos.gateway import SPOOL_VARIABLE
 from tests.chaos.planted import FAULTS
 from tests.services import described_broker, described_database
 
@@ -25,6 +27,8 @@ GROUP_SESSION_S = 6
 """The least that Kafka allows: what is frozen for longer loses its partitions soon."""
 RESIDUE_MS = 120_000
 """A day in earnest: within a run closed sessions are forgotten, too."""
+SPOOL_EVENTS_MB = 1
+"""The least that can be set: half a minute of the load fills it."""
 
 
 class Server:
@@ -60,6 +64,37 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
 
+class SpoolSight:
+    """The spool of the gateway that has one, from outside, and the file that has it killed at a step of its spool."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / "spool"
+        self.armed = directory / "kill-at"
+
+    def arm(self, step: str) -> None:
+        """Have the gateway killed when this step comes."""
+        written = self.armed.with_suffix(".new")
+        written.write_text(step)
+        written.rename(self.armed)
+
+    @property
+    def size(self) -> int:
+        """Bytes of events on disk."""
+        return sum(map(_size, self._segments("events")))
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether nothing more goes in: a request of the load is smaller than a twentieth."""
+        return self.size > 0.95 * SPOOL_EVENTS_MB * 1_000_000
+
+    def left(self) -> int:
+        """Count the segments that wait for the broker."""
+        return sum(1 for path in (*self._segments("events"), *self._segments("recordings")) if _size(path))
+
+    def _segments(self, lane: str) -> list[Path]:
+        return list((self.directory / SPOOLED / lane).glob("*.spool"))
+
+
 class Lab:
     """The servers, the system, and workers beside those of the system."""
 
@@ -77,6 +112,7 @@ class Lab:
         self.database = database
         self.system = system
         self.environ = environ
+        self.spool = SpoolSight(directory)
         self._directory = directory
         self._plant = plant
         self._beside: list[tuple[Program, subprocess.Popen[bytes]]] = []
@@ -146,6 +182,14 @@ def state_of(pid: int) -> str:
     return fields[0] if fields else ""
 
 
+def _size(path: Path) -> int:
+    """Return a file's size; 0 if it is gone."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def _parent(pid: int) -> int | None:
     fields = _stat(pid)
     return int(fields[1]) if fields else None
@@ -162,19 +206,26 @@ def _stat(pid: int) -> list[str]:
 def open_lab(
     *, workers: Mapping[str, int], partitions: int, report: Callable[[str], None], plant: str | None = None
 ) -> Iterator[Lab]:
-    """Run everything for the time of a block; `plant` names a fault that the system has from the start."""
+    """Run everything for the time of a block; `plant` names a fault that the system has from the start.
+
+    If there is more than one gateway, the second has a spool.
+    """
     with tempfile.TemporaryDirectory(prefix="traceflow-chaos-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
         # as root the database runs as another user, who has to pass
         directory.chmod(0o711)
         with _broker(directory) as (broker, bootstrap), _database(directory) as (database, url):
+            spool = SpoolSight(directory)
             settings = {
                 "TRACEFLOW_KAFKA_BOOTSTRAP": bootstrap,
                 "TRACEFLOW_DATABASE_URL": url,
                 "TRACEFLOW_STAGE_GROUP_SESSION_S": str(GROUP_SESSION_S),
                 "TRACEFLOW_STAGE_RESIDUE_MS": str(RESIDUE_MS),
+                SPOOL_VARIABLE: str(spool.directory),
+                f"{SPOOL_VARIABLE}_EVENTS_MB": str(SPOOL_EVENTS_MB),
             }
-            command = (sys.executable, "-m", "tests.chaos.up", plant, "up") if plant else UP
+            planted = ("--plant", plant) if plant else ()
+            command = (sys.executable, "-m", "tests.chaos.up", "--armed", str(spool.armed), *planted, "up")
             asked = ",".join(f"{role}={count}" for role, count in workers.items())
             with own_system(
                 os.environ, report=report, workers=asked, partitions=partitions, settings=settings, command=command

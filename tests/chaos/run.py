@@ -59,7 +59,7 @@ def long_plan(seed: int, *, minutes: float) -> Plan:
     )
 
 
-SHORT_WORKERS: Mapping[str, int] = {"gateway": 1, "digest": 1, "analyze": 2, "sink": 2}
+SHORT_WORKERS: Mapping[str, int] = {"gateway": 2, "digest": 1, "analyze": 2, "sink": 2}
 
 
 def short_plan(seed: int) -> Plan:
@@ -134,6 +134,8 @@ def run(plan: Plan, *, report: Callable[[str], None], fault_file: Path | None = 
             report("settling")
             judge = Judge(lab.kafka, lab.database_url, [s.ledger for s in senders], poison, lab.environ)
             outcome.verdict = judge.judge()
+            if left := lab.spool.left():
+                outcome.verdict.lines.append(f"gateway: {left} segments of its spool are left")
         if not lab.is_up():
             outcome.verdict.lines.append("traceflow up has ended")
         outcome.took_s["all"] = time.monotonic() - began
