@@ -16,6 +16,7 @@ import orjson
 from adapters.kafka_consumer import ConsumedRecord
 from deploy.replay.log import Log
 from schemas import topics
+from schemas.ids import parse_session_key
 from schemas.messages import META_HEADER, Kind, parse_dead_letter_headers
 from schemas.topics import Topic
 from stream_processors.batch import Batch
@@ -49,6 +50,8 @@ class Received:
     """By project: how often each event's id is there."""
     chunks: set[tuple[str, str, int]] = field(default_factory=set)
     """Session, window, number."""
+    unreadable: Counter[str] = field(default_factory=Counter)
+    """Records of events that no version writes, by project."""
 
 
 def read_received(log: Log) -> Received:
@@ -56,7 +59,7 @@ def read_received(log: Log) -> Received:
     found = Received()
     for record in Stretch(log, topics.EVENTS).read_all():
         if record.kind == Kind.EVENTS:
-            _take_events(found, record.value or b"")
+            _take_events(found, record)
     for record in Stretch(log, topics.RECORDINGS).read_all():
         meta = next((content for name, content in record.headers if name == META_HEADER), None)
         if record.kind == Kind.CHUNK and meta is not None:
@@ -65,10 +68,11 @@ def read_received(log: Log) -> Received:
     return found
 
 
-def _take_events(found: Received, value: bytes) -> None:
+def _take_events(found: Received, record: ConsumedRecord) -> None:
     try:
-        batch = orjson.loads(value)
+        batch = orjson.loads(record.value or b"")
     except orjson.JSONDecodeError:
+        found.unreadable[parse_session_key(record.key or b"")[0]] += 1
         return
     found.events.setdefault(batch["project_id"], Counter()).update(event["id"] for event in batch["events"])
 
@@ -77,7 +81,7 @@ def audit_gateway(received: Received, ledger: ChaosLedger) -> list[str]:
     """Say which acknowledged events and chunks are not in the log."""
     there = received.events.get(ledger.project_id, Counter())
     events = [event for event in ledger.acknowledged_events() if event.id not in there]
-    chunks = [request for request in ledger.acknowledged_chunks() if _place(request) not in received.chunks]
+    chunks = [request for request in ledger.acknowledged_chunks() if chunk_place(request) not in received.chunks]
     lines = []
     if events:
         lines.append(f"gateway: {len(events)} acknowledged events are not in the log, one of {events[0].session_id}")
@@ -86,7 +90,8 @@ def audit_gateway(received: Received, ledger: ChaosLedger) -> list[str]:
     return lines
 
 
-def _place(request: Any) -> tuple[str, str, int]:
+def chunk_place(request: Any) -> tuple[str, str, int]:
+    """Return what a chunk is known by: session, window, number."""
     return request.session_id, request.chunk.window_id, request.chunk.seq
 
 

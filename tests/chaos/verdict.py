@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from adapters.dead_letter_reader import LetterFilter, StoredLetter, read_dead_letters
 from adapters.postgres import Connection, connect, read_queries
+from deploy.accounts.count import CHUNKS, EVENTS, Accounts, count_accounts
+from deploy.accounts.count import Account as Counted
 from deploy.load.verification import verify
 from deploy.replay.caught_up import NotCaughtUp
 from deploy.replay.check import Check
@@ -16,7 +18,7 @@ from deploy.replay.tables import Difference, Tables
 from schemas.connections import DatabaseSettings, KafkaSettings
 from stream_processors.kinds import ANALYZE, DIGEST
 from stream_processors.worker import build_logic
-from tests.chaos.audit import Received, audit_gateway, audit_stage, read_received
+from tests.chaos.audit import Received, audit_gateway, audit_stage, chunk_place, read_received
 from tests.chaos.load import ChaosLedger, LogPoison, marker_in
 
 PREFIX = "traceflow."
@@ -36,7 +38,7 @@ _SINK_OF = {
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What became of the events of a project."""
+    """What became of the events of a project, counted without the product's own command."""
 
     project_id: str
     accepted: int
@@ -47,6 +49,10 @@ class Account:
     stored: int
     duplicates: int
     parked: int
+    unreadable: int
+    """Records of the log that hold no events that anybody could read."""
+    chunks: int
+    """Acknowledged, to be rows or parked; what was sent again counts once."""
 
     def lines(self) -> list[str]:
         """Say what does not add up."""
@@ -58,6 +64,24 @@ class Account:
         if self.accepted > self.in_log:
             found.append(f"{self.accepted} events acknowledged, {self.in_log} in the log")
         return [f"account of project {self.project_id}: {line}" for line in found]
+
+    def differs(self, counted: Accounts) -> list[str]:
+        """Say what `traceflow accounts` counts otherwise, or cannot explain."""
+        events, chunks = (counted.get((self.project_id, kind), Counted()) for kind in (EVENTS, CHUNKS))
+        # a record that nobody can read is one accepted and one parked
+        expected = (self.in_log + self.unreadable, self.stored, self.duplicates, self.parked + self.unreadable)
+        found = []
+        if (said := (events.accepted, events.stored, events.duplicates, events.parked)) != expected:
+            found.append(f"events accepted, stored, duplicate, parked are {said}, and not {expected}")
+        # a request whose answer was lost may have left a rejection, too
+        if events.rejected < self.rejected:
+            found.append(f"{events.rejected} events rejected, clients were told of {self.rejected}")
+        if chunks.stored + chunks.parked < self.chunks:
+            found.append(f"{chunks.stored + chunks.parked} chunks stored or parked, {self.chunks} acknowledged")
+        for what, each in ((EVENTS, events), (CHUNKS, chunks)):
+            if each.unexplained:
+                found.append(f"{each.unexplained} {what} are unexplained")
+        return [f"traceflow accounts, project {self.project_id}: {line}" for line in found]
 
 
 @dataclass(slots=True)
@@ -91,6 +115,7 @@ class Judge:
             letters = list(read_dead_letters(self.kafka, prefix=PREFIX, wanted=LetterFilter()))
             self._hold_log(verdict, log, connection, queries, letters)
             self._hold_replay(verdict, log, connection, queries)
+            _hold_accounts(verdict, log, connection)
             verdict.lines += [str(row[0]) for row in connection.execute(queries["wrong_issues"])][:_SHOWN]
             verdict.lines += [str(row[0]) for row in connection.execute(queries["regressions"])]
         verdict.lines += self._wrong_letters(letters)
@@ -186,7 +211,23 @@ def _account(ledger: ChaosLedger, received: Received, stored: int, letters: Sequ
         stored=stored,
         duplicates=there.total() - len(there),
         parked=len(parked),
+        unreadable=received.unreadable[ledger.project_id],
+        chunks=len({chunk_place(request) for request in (*ledger.acknowledged_chunks(), *ledger.sick)}),
     )
+
+
+def _hold_accounts(verdict: Verdict, log: Log, connection: Connection) -> None:
+    """Hold what `traceflow accounts` prints against what was counted here."""
+    try:
+        counted = count_accounts(log, connection, patience_s=ROWS_DEADLINE_S)
+    except NotCaughtUp as error:
+        verdict.lines.append(f"traceflow accounts: {error}")
+        return
+    for account in verdict.accounts:
+        verdict.lines += account.differs(counted)
+    strange = {project_id for project_id, _ in counted} - {account.project_id for account in verdict.accounts}
+    verdict.lines += [f"traceflow accounts counts a project {name!r} that sent nothing" for name in sorted(strange)]
+    verdict.compared["accounts"] += len(counted)
 
 
 def _is_of_event(stored: StoredLetter, ledger: ChaosLedger) -> bool:
