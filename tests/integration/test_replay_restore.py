@@ -1,5 +1,10 @@
 """A replay writes what was lost by hand, once, as it was, and touches nothing else, wherever it is killed."""
 
+import os
+import random
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +28,10 @@ from tests.integration.sink_bench import (
     query,
 )
 from tests.integration.sink_system import environment, row_count, until
+from tests.integration.stage_process import ROOT
+
+SEED = 11
+KILLS = 3
 
 OWNER = "99999999-9999-4999-8999-999999999999"
 
@@ -73,6 +82,34 @@ def test_what_was_lost_is_written_as_it_was_wherever_the_replay_is_killed(stored
         stored.restore()
         assert contents(database) == before
     assert stored.check().differences == []
+    assert_counters_equal_rows(database)
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_command_that_is_killed_again_and_again_has_lost_and_doubled_nothing(
+    kafka: str, topics: str, database: str
+) -> None:
+    before, draw = contents(database), random.Random(SEED)
+    environ = {"KAFKA_BOOTSTRAP": kafka, "TOPIC_PREFIX": topics, "DATABASE_URL": database}
+    variables = os.environ | {f"TRACEFLOW_{name}": value for name, value in environ.items()}
+    command = [sys.executable, "-m", "tests.integration.replay_process"]
+    for _ in range(KILLS):
+        lose(database)
+        at = (draw.choice(list(Step)).name, str(draw.randint(1, 4)))
+        killed = subprocess.run(
+            [*command, *at, "replay", "--from", "0"], cwd=ROOT, env=variables, capture_output=True, check=False
+        )
+        assert killed.returncode == -signal.SIGKILL, (at, killed.stdout[-2_000:], killed.stderr[-2_000:])
+        assert contents(database) != before
+    ended = subprocess.run(
+        [*command, Step.COMMITTED.name, "1000", "replay", "--from", "0"],
+        cwd=ROOT,
+        env=variables,
+        capture_output=True,
+        check=False,
+    )
+    assert ended.returncode == 0, (ended.stdout[-2_000:], ended.stderr[-2_000:])
+    assert contents(database) == before
     assert_counters_equal_rows(database)
 
 
