@@ -1,7 +1,7 @@
 """Read what was parked: bounded, without a consumer group, for `traceflow dead-letters`."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -64,10 +64,13 @@ class LetterFilter:
         )
 
 
-def read_dead_letters(kafka: KafkaSettings, *, prefix: str, wanted: LetterFilter) -> Iterator[StoredLetter]:
+def read_dead_letters(
+    kafka: KafkaSettings, *, prefix: str, wanted: LetterFilter, latest: int | None = None
+) -> Generator[StoredLetter]:
     """Yield the matching letters, partition by partition in log order, up to the end as it was at the start.
 
-    Bounded: what is parked meanwhile is not followed. No group is joined and nothing is committed.
+    Bounded: what is parked meanwhile is not followed, and of each partition at most the `latest` are looked at. No
+    group is joined and nothing is committed.
 
     Raises:
         TimeoutError: the broker gave nothing for `READ_TIMEOUT_S`.
@@ -76,7 +79,9 @@ def read_dead_letters(kafka: KafkaSettings, *, prefix: str, wanted: LetterFilter
     consumer = Consumer(_reader_configuration(kafka), logger=logging.getLogger("librdkafka"))
     try:
         ends = _ends(consumer, topic)
-        consumer.assign(_starts(consumer, topic, list(ends), since=wanted.since))
+        starts = _starts(consumer, topic, ends, since=wanted.since, latest=latest)
+        ends = {start.partition: ends[start.partition] for start in starts}
+        consumer.assign(starts)
         while ends:
             message = consumer.poll(READ_TIMEOUT_S)
             if message is None:
@@ -190,12 +195,21 @@ def _log_ends(consumer: Consumer, topic: str) -> dict[int, tuple[int, int]]:
     return {partition: watermarks(consumer, topic, partition) for partition in metadata.partitions}
 
 
-def _starts(consumer: Consumer, topic: str, partitions: list[int], *, since: int | None) -> list[TopicPartition]:
+def _starts(
+    consumer: Consumer, topic: str, ends: Mapping[int, int], *, since: int | None, latest: int | None
+) -> list[TopicPartition]:
+    """Return where to begin in each partition that may have something that is asked for."""
     if since is None:
-        return [TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions]
-    # A letter is appended after it was stamped, so none of those asked for lies before this.
-    asked = [TopicPartition(topic, partition, since) for partition in partitions]
-    return list(consumer.offsets_for_times(asked, timeout=READ_TIMEOUT_S))
+        starts = [TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in ends]
+    else:
+        # A letter is appended after it was stamped, so none of those asked for lies before this.
+        asked = [TopicPartition(topic, partition, since) for partition in ends]
+        found = consumer.offsets_for_times(asked, timeout=READ_TIMEOUT_S)
+        starts = [start for start in found if 0 <= start.offset < ends[start.partition]]
+    if latest is not None:
+        for start in starts:
+            start.offset = max(start.offset, ends[start.partition] - latest)
+    return starts
 
 
 def _position(message: Message) -> tuple[int, int]:

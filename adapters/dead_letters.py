@@ -92,7 +92,9 @@ class DeadLetterLimit:
     max_in_a_row: int = 100
     min_sample: int = 1_000
     """A process that has seen fewer is judged as if so many had gone by, and the rest of them well: one bad record of
-    ten is no bad deployment, and one that starts again and again parks ten each time, not half of all it reads."""
+    ten is no bad deployment."""
+    max_remembered: int = 1_000
+    """Letters of the past (`dead_letter_memory`) beyond which a process that begins parks none, however much came."""
 
     def exceeded(self, counts: DeadLetterCounts) -> str | None:
         """Return why the stage has to stop, or None."""
@@ -101,6 +103,17 @@ class DeadLetterLimit:
         if counts.ours > self.max_share * max(counts.records, self.min_sample):
             return f"{counts.ours} of the last {counts.records} records had to be parked, latest as {counts.latest}"
         return None
+
+    def at_start(self, *, ours: int, arrived: int) -> DeadLetterCounts:
+        """Return the counts of a process that begins, given what was parked by our fault lately, and what came.
+
+        The share holds over all starts of that time together: what it leaves is what this process may park, at most as
+        much as any that begins may. If it leaves nothing, the first letter is one too many; what goes well goes on.
+        """
+        of_one_start = int(self.max_share * self.min_sample)
+        allowed = max(of_one_start, min(int(self.max_share * arrived), self.max_remembered))
+        left = max(0, allowed - ours)
+        return DeadLetterCounts(ours=max(0, of_one_start - left))
 
 
 class DeadLettersUnavailable(Exception):

@@ -37,6 +37,12 @@ class LogSettings(Settings):
     admin_port: int = Field(default=0, ge=0, le=65535, description="metrics and health; 0 serves none")
     admin_host: str = Field(default="127.0.0.1", description="0.0.0.0 where probes come from outside")
     log_format: Literal["text", "json"] = "text"
+    dead_letter_memory_s: int = Field(
+        default=3_600,
+        ge=0,
+        le=86_400,
+        description="how long what was parked by our fault counts against the limit, whoever starts; 0: each anew",
+    )
 
 
 class DatabaseSettings(Settings):

@@ -26,6 +26,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
+from adapters.dead_letter_memory import counts_at_start
 from adapters.dead_letters import DeadLetterWriter, dead_letter_producer
 from adapters.kafka_admin import log_ends
 from adapters.kafka_consumer import TopicMissing, consumer_configuration, describe_topic
@@ -134,6 +135,13 @@ def build_loop(
         metrics=metrics,
         days=DayPartitions(window=environment.sink.window()),
         on_step=on_step,
+        counts=counts_at_start(
+            environment.kafka,
+            prefix=prefix,
+            stage=stage,
+            source=sink.topic,
+            memory_s=environment.log.dead_letter_memory_s,
+        ),
     )
     configuration = consumer_configuration(environment.kafka, group=f"{prefix}{stage}", client_id=owner)
     return SinkLoop(

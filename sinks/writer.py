@@ -113,10 +113,11 @@ class Writer(Generic[P]):
     usage: UsageTable = field(default_factory=UsageTable)
     abandoned: threading.Event = field(default_factory=threading.Event)
     """Set from another thread: stop retrying. Cleared by whoever hands over the next batch."""
+    counts: DeadLetterCounts = field(default_factory=DeadLetterCounts)
+    """What was parked before counts too."""
     failures: int = 0
     """Tries that failed and were repeated: while it grows, the log says what is waited for."""
     _connection: Connection | None = None
-    _counts: DeadLetterCounts = field(default_factory=DeadLetterCounts)
     _careful_left: int = 0
     _doubtful: Stored | None = None
     """What the last try stored, if its commit is in doubt."""
@@ -165,7 +166,7 @@ class Writer(Generic[P]):
             self.on_step(Step.LETTERS_WRITTEN)
             self.usage.add(cursor, stored.new)  # 5
             self._doubtful = stored
-        self._counts = counts  # 6
+        self.counts = counts  # 6
         self.on_step(Step.COMMITTED)
         return self._written(batch, stored, careful=careful)
 
@@ -195,7 +196,7 @@ class Writer(Generic[P]):
         return Written(stored.inserted, stored.duplicates, len(parkings), careful)
 
     def _counts_after(self, batch: Batch[Prepared[P]], parkings: Sequence[Parking]) -> DeadLetterCounts:
-        counts = counts_after(self._counts, batch.items, parkings)
+        counts = counts_after(self.counts, batch.items, parkings)
         if why := self.limit.exceeded(counts):
             example = parkings[-1]
             record = example.item.record

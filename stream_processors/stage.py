@@ -120,6 +120,7 @@ class Stage:
         look: Callable[[int, int], LogSight],
         bounds: Bounds,
         metrics: StageMetrics,
+        letters: DeadLetterCounts | None = None,
         on_step: Callable[[Step], None] = lambda _step: None,
     ) -> None:
         self._logic = logic
@@ -139,7 +140,7 @@ class Stage:
         self._work = asyncio.Event()
         self._written = asyncio.Condition()
         self._is_writing = False
-        self._letters = DeadLetterCounts()
+        self._letters = letters or DeadLetterCounts()
         self._limit = DeadLetterLimit()
 
     # --- what Faust tells

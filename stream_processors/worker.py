@@ -14,6 +14,7 @@ import uvloop
 from confluent_kafka import KafkaException, Producer
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
+from adapters.dead_letter_memory import counts_at_start
 from adapters.kafka_admin import TOPICS_APPEAR_S
 from adapters.kafka_producer import producer_config
 from adapters.metrics_server import serve_admin
@@ -152,6 +153,13 @@ def _assemble(
         look=SourceLog(environment.kafka, kind.source.full_name(prefix)).look,
         bounds=_bounds(kind, settings, environment.log.partitions),
         metrics=metrics,
+        letters=counts_at_start(
+            environment.kafka,
+            prefix=prefix,
+            stage=kind.name,
+            source=kind.source,
+            memory_s=environment.log.dead_letter_memory_s,
+        ),
         on_step=on_step,
     )
     pulse = Pulse(stage, app=app, source=kind.source.full_name(prefix), flights=flights, metrics=metrics)

@@ -296,6 +296,31 @@ def test_a_log_that_lost_what_was_not_stored_stops_the_sink(settings: Environmen
         broken.stop()
 
 
+def test_a_sink_that_starts_again_and_again_parks_no_more_than_one_that_starts_once(
+    settings: Environment, topics: str
+) -> None:
+    log, wanted = Log(settings), LetterFilter(stage="sink-events")
+
+    def letters() -> int:
+        return len(list(read_dead_letters(settings.kafka, prefix=topics, wanted=wanted)))
+
+    parked: list[int] = []
+    for _ in range(2):
+        for _ in range(5):
+            log.send(declared.EVENTS, b"p/s", b"no JSON", kind="events")
+        log.flush()
+        with running("events", settings):
+            until(lambda: letters() == 5 + 5 * len(parked))
+        parked.append(letters())
+    log.send(declared.EVENTS, b"p/s", b"no JSON", kind="events")
+    log.flush()
+    third = RunningSink("events", settings)
+    until(third.ended)
+    with pytest.raises(SinkHalted, match="had to be parked"):
+        third.stop()
+    assert letters() == 10
+
+
 def test_a_former_owner_that_went_on_while_the_log_was_looked_at_is_no_lost_log(
     settings: Environment, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -213,6 +213,19 @@ def test_a_stage_that_would_park_a_hundred_records_in_a_row_stops_for_a_person(s
     assert len(system.read(declared.DEAD_LETTERS)) < 100
 
 
+def test_a_stage_that_starts_again_and_again_parks_no_more_than_one_that_starts_once(system: Stages) -> None:
+    for round_ in (1, 2):
+        system.produce(declared.EVENTS, events(6, value=b"no JSON"))
+        worker = system.start("analyze")
+        if round_ == 1:
+            until(lambda: len(system.read(declared.DEAD_LETTERS)) == 6, deadline_s=30, what="letters")
+            worker.kill()
+    # six of the ten are left of the round before: four are fewer than what came
+    assert worker.process.wait(40) == 78
+    assert "dead_letters_remembered" in worker.output.read_text()
+    assert len(system.read(declared.DEAD_LETTERS)) == 6
+
+
 def test_a_new_fold_starts_where_retention_has_left_the_log_and_an_old_one_never_skips(system: Stages) -> None:
     system.produce(declared.EVENTS, events(30))
     system.delete_records_before(declared.EVENTS, 0, 10)

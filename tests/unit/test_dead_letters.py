@@ -63,6 +63,35 @@ def test_a_process_that_has_just_started_parks_ten_and_no_more_of_records_of_whi
     assert letters == 10
 
 
+def parked_by_one_start(counts: DeadLetterCounts) -> int:
+    letters = 0
+    while LIMIT.exceeded(counts.parked(OURS)) is None:
+        counts, letters = counts.parked(OURS), letters + 1
+    return letters
+
+
+def test_starts_within_an_hour_share_what_one_of_them_may_park() -> None:
+    assert [parked_by_one_start(LIMIT.at_start(ours=ours, arrived=500)) for ours in (0, 4, 9, 10, 5_000)] == [
+        *(10, 6, 1, 0, 0)
+    ]
+
+
+def test_a_start_of_a_busy_stage_that_is_within_its_share_begins_as_any_other_and_none_beyond_it() -> None:
+    assert parked_by_one_start(LIMIT.at_start(ours=300, arrived=50_000)) == 10
+    assert parked_by_one_start(LIMIT.at_start(ours=495, arrived=50_000)) == 5
+    assert parked_by_one_start(LIMIT.at_start(ours=500, arrived=50_000)) == 0
+
+
+def test_a_thousand_letters_within_an_hour_are_too_many_however_much_came() -> None:
+    assert parked_by_one_start(LIMIT.at_start(ours=1_000, arrived=100_000_000)) == 0
+
+
+def test_what_was_parked_before_a_start_stops_nothing_that_goes_well() -> None:
+    counts = LIMIT.at_start(ours=5_000, arrived=100)
+    assert LIMIT.exceeded(counts) is None
+    assert LIMIT.exceeded(counts.passed(50).parked(THEIRS)) is None
+
+
 def test_old_records_fade_so_that_a_bad_hour_shows() -> None:
     counts = DeadLetterCounts().passed(10 * WINDOW)
     assert counts.records <= WINDOW
