@@ -122,8 +122,10 @@ class Judge:
         return verdict
 
     def _hold_ledgers(self, verdict: Verdict) -> None:
+        # one deadline for all: where rows are missing for good, each project would wait for it
+        ends_at = time.monotonic() + ROWS_DEADLINE_S
         for ledger in self.ledgers:
-            wrong = verify(self.database_url, ledger, deadline_s=ROWS_DEADLINE_S)
+            wrong = verify(self.database_url, ledger, deadline_s=max(1.0, ends_at - time.monotonic()))
             verdict.lines += [f"ledger: {line}" for line in wrong.lines()[:_SHOWN]]
             verdict.compared["acknowledged requests"] += len(ledger.acknowledged)
             if ledger.refused:
