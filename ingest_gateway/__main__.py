@@ -30,6 +30,7 @@ from ingest_gateway.server import (
     Watch,
     build_server,
     listen,
+    sample_lateness,
     serve_until_stopped,
     tune_interpreter,
 )
@@ -99,11 +100,14 @@ async def run(environment: Environment, *, on_step: OnStep = lambda _step: None)
             stack.callback(admin.close)
         watch = Watch(lanes=both, projects=projects, bodies=bodies, server=server, metrics=metrics)
         watching = asyncio.create_task(watch.run(), name="watch")
+        sampling = asyncio.create_task(sample_lateness(flow.lateness), name="lateness")
         stack.callback(watching.cancel)
+        stack.callback(sampling.cancel)
         spooling = [asyncio.create_task(lane.spool.run(), name="spool") for lane in both if lane.spool is not None]
         tune_interpreter()
         log.info("listening", host=settings.host, port=listener.getsockname()[1])
-        await serve_until_stopped(server, listener, observe, settings, vital=(watching, projects.following, *spooling))
+        vital = (watching, sampling, projects.following, *spooling)
+        await serve_until_stopped(server, listener, observe, settings, vital=vital)
         left = [await drain(lane, timeout_s=settings.kafka_timeout_s + 1) for lane in both]
         await asyncio.gather(*spooling)
     log.info("stopped", unacknowledged_requests=sum(left))

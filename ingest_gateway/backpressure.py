@@ -40,6 +40,11 @@ class Backpressure:
         self._last_sign_s = 0.0
 
     @property
+    def max_queue_fill(self) -> float:
+        """Return the share of the producer's queue beyond which nothing is let in."""
+        return self._limits.max_queue_fill
+
+    @property
     def closed(self) -> bool:
         """Tell whether only probes are let through."""
         return self._closed

@@ -45,7 +45,7 @@ class EventsResource:
         """Take events; 202 once the broker has them.
 
         1. A key in the headers or the query is checked, with its project's rules, before anything is read.
-        2. The gate refuses while the log cannot take more.
+        2. The gate refuses while the log cannot take more; or, while there is not enough for all, this project.
         3. The body is read within bounds, inflated, decoded; a key in the body is checked now.
         4. Each event is judged. The accepted ones and, as dead letters, the refused ones go to the producer together.
         5. The answer waits until the broker has all of them.
@@ -55,6 +55,8 @@ class EventsResource:
         admitted = await flow.admit(req, key) if key else None
         if not isinstance(admitted, Dropped):
             flow.check_gate(self._lane)
+            if admitted is not None:
+                await flow.check_share(self._lane, admitted.project)
             outcome = await self._take(req, admitted)
             if isinstance(outcome, _Sent):
                 flow.metrics.received_events.inc(outcome.events)
@@ -86,13 +88,14 @@ class EventsResource:
                 if ordinary := self._ordinary.read(json, origin, max_events=self._settings.max_events):
                     record, events = ordinary
                     flow.charge(admitted.project, events)
-                    return _Sent(flow.send(self._lane, [record]), events, ())
+                    return _Sent(flow.send(self._lane, admitted.project, [record]), events, ())
             decoded = _decode(json)
             if admitted is None:
                 admission_ = await flow.admit(req, key_in_body(decoded.value))
                 if isinstance(admission_, Dropped):
                     return admission_
                 admitted = admission_
+                await flow.check_share(self._lane, admitted.project)
             return self._send(req, admitted, decoded)
 
     async def _inflate(self, req: GatewayRequest, body: bytes) -> bytes:
@@ -124,7 +127,7 @@ class EventsResource:
             *event_records(admission, origin),
             *dead_letters(admission.rejected, origin, version=self._version),
         ]
-        return _Sent(self._flow.send(self._lane, outgoing), admission.accepted, admission.rejected)
+        return _Sent(self._flow.send(self._lane, admitted.project, outgoing), admission.accepted, admission.rejected)
 
 
 def _bound(json: bytes) -> None:

@@ -33,6 +33,11 @@ class GatewayMetrics:
         self.refused = Counter(
             f"{PREFIX}refused_requests", "Requests refused as a whole.", ("reason",), registry=registry
         )
+        self.over_share = Counter(
+            f"{PREFIX}over_share_requests",
+            "Requests refused as overloaded because their project held more than its share of a busy gateway.",
+            registry=registry,
+        )
         self.batch_events = Histogram(
             f"{PREFIX}batch_events", "Events in a request.", buckets=_COUNTS, registry=registry
         )

@@ -29,7 +29,7 @@ class RecordingsResource:
         """Take a chunk; 202 once the broker has it.
 
         1. The key, in the headers or the query, is checked with its project's rules, then the query.
-        2. The gate refuses while the log cannot take more.
+        2. The gate refuses while the log cannot take more; or, while there is not enough for all, this project.
         3. The body is read within bounds and looked at, not inflated.
         4. It goes to the producer as it came; the answer waits until the broker has it.
         """
@@ -41,6 +41,7 @@ class RecordingsResource:
             return
         at = place(req.query)
         flow.check_gate(self._lane)
+        await flow.check_share(self._lane, admitted.project)
         await flow.acknowledged(self._lane, await self._take(req, admitted, at))
         flow.metrics.accepted_chunks.inc()
         accept(resp, accepted_body(1))
@@ -61,4 +62,4 @@ class RecordingsResource:
                 at=replace(at, visitor_id=None) if admitted.anonymous else at,
                 origin=flow.origin(req, admitted),
             )
-            return flow.send(self._lane, [record])
+            return flow.send(self._lane, admitted.project, [record])

@@ -6,8 +6,9 @@ Objects kept across the wait would feed the cyclic collector (measured: 1.8 time
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from prometheus_client import Histogram
@@ -16,6 +17,15 @@ from adapters.kafka_producer import AckingProducer, DeliveryFailed, Record
 from adapters.project_snapshot import ProjectsUnavailable, UnknownKey
 from ingest_gateway.backpressure import Backpressure
 from ingest_gateway.client_address import ProxyTrust
+from ingest_gateway.fair_share import (
+    FLOOR_BYTES,
+    FLOOR_REQUESTS,
+    MAX_LATE_S,
+    MAX_QUEUE_SHARE,
+    REFUSAL_S,
+    Lateness,
+    Shares,
+)
 from ingest_gateway.held_bodies import HeldBodies
 from ingest_gateway.metrics import GatewayMetrics
 from ingest_gateway.origins import origin_allowed
@@ -31,6 +41,7 @@ from schemas.reasons import Reason
 
 _USER_AGENT_LIMIT = 512
 
+OVER_SHARE = "this gateway is busy, and your project holds more than its share; retry after Retry-After"
 SPOOL_FULL = "the spool is full or cannot be written"
 
 
@@ -52,6 +63,8 @@ class Lane:
     """The metric, already bound to this lane's name."""
     spool: Spool | None = None
     """In the gate's place, if there is one."""
+    shares: Shares = field(default_factory=lambda: Shares(floor=FLOOR_BYTES))
+    """Bytes that wait for their acknowledgement."""
 
     @property
     def against(self) -> str | None:
@@ -87,6 +100,9 @@ class RequestFlow:
     trust: ProxyTrust
     bodies: HeldBodies
     topic_prefix: str
+    lateness: Lateness = field(default_factory=lambda: Lateness(max_late_s=MAX_LATE_S))
+    _shares: Shares = field(default_factory=lambda: Shares(floor=FLOOR_REQUESTS))
+    """Requests that wait for their acknowledgement, in both lanes."""
     _buckets: dict[str, TokenBucket] = field(default_factory=dict)
 
     async def admit(self, request: GatewayRequest, key: str | None) -> Admitted | Dropped:
@@ -136,6 +152,21 @@ class RequestFlow:
         if not admitted:
             raise Refusal(Reason.KAFKA_UNAVAILABLE)
 
+    async def check_share(self, lane: Lane, project: Project) -> None:
+        """Refuse a project, in its time, that holds more than its share while there is not enough for all.
+
+        Raises:
+            Refusal: `overloaded`.
+        """
+        now_s = time.monotonic()
+        is_over = self.lateness.is_late(now_s=now_s) and self._shares.is_exceeded(project.id, now_s=now_s)
+        if not is_over and lane.spool is None and lane.shares.is_exceeded(project.id, now_s=now_s):
+            is_over = lane.producer.health().queue_fill > MAX_QUEUE_SHARE * lane.gate.max_queue_fill
+        if is_over:
+            self.metrics.over_share.inc()
+            await asyncio.sleep(REFUSAL_S)
+            raise Refusal(Reason.OVERLOADED, OVER_SHARE)
+
     def origin(self, request: GatewayRequest, admitted: Admitted) -> Origin:
         """Say where a request's records come from, as far as the project and the user allow."""
         project = admitted.project
@@ -153,12 +184,22 @@ class RequestFlow:
             user_agent=user_agent[:_USER_AGENT_LIMIT].decode("latin-1") if user_agent else None,
         )
 
-    def send(self, lane: Lane, outgoing: Iterable[Outgoing]) -> asyncio.Future[None]:
-        """Put records on their way; the future is done when they are durable."""
+    def send(self, lane: Lane, project: Project, outgoing: Sequence[Outgoing]) -> asyncio.Future[None]:
+        """Put a project's records on their way; the future is done when they are durable."""
         if lane.spool is not None:
-            return lane.spool.send(list(outgoing))
-        prefix = self.topic_prefix
-        return lane.producer.send([Record(prefix + o.topic, o.key, o.value, o.headers) for o in outgoing])
+            sent = lane.spool.send(outgoing)
+        else:
+            prefix = self.topic_prefix
+            sent = lane.producer.send([Record(prefix + o.topic, o.key, o.value, o.headers) for o in outgoing])
+        size, now_s = sum(len(o.value) for o in outgoing), time.monotonic()
+        self._shares.take(project.id, 1, now_s=now_s)
+        lane.shares.take(project.id, size, now_s=now_s)
+        sent.add_done_callback(partial(self._give_back, lane, project.id, size))
+        return sent
+
+    def _give_back(self, lane: Lane, project_id: str, size: int, _sent: "asyncio.Future[None]") -> None:
+        self._shares.give_back(project_id, 1)
+        lane.shares.give_back(project_id, size)
 
     async def acknowledged(self, lane: Lane, sent: asyncio.Future[None]) -> None:
         """Wait until the broker, or a spool's disk, has every record of a request.

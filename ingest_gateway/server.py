@@ -27,6 +27,7 @@ from confluent_kafka import KafkaException
 from adapters.kafka_admin import TOPICS_APPEAR_S
 from adapters.project_snapshot import ProjectSnapshot
 from ingest_gateway.deadline_protocol import ConnectionLimits, protocol_with
+from ingest_gateway.fair_share import Lateness
 from ingest_gateway.held_bodies import HeldBodies
 from ingest_gateway.metrics import GatewayMetrics
 from ingest_gateway.middleware import Observe
@@ -40,6 +41,7 @@ log = structlog.get_logger()
 
 _WATCH_INTERVAL_S = 1.0
 _REACHABLE_TIMEOUT_S = 1.0
+_LATENESS_SAMPLE_S = 0.02
 _BACKLOG = 2_048
 
 
@@ -191,6 +193,15 @@ class Watch:
         metrics.connections.set(len(self._server.server_state.connections))
         metrics.projects.set(self._projects.keys)
         metrics.projects_age_seconds.set(self._projects.age_s)
+
+
+async def sample_lateness(lateness: Lateness) -> None:
+    """Ask the loop for its time again and again, and note how late it gives it, until cancelled."""
+    while True:
+        began_s = time.monotonic()
+        await asyncio.sleep(_LATENESS_SAMPLE_S)
+        now_s = time.monotonic()
+        lateness.sample(now_s - began_s - _LATENESS_SAMPLE_S, now_s=now_s)
 
 
 async def serve_until_stopped(

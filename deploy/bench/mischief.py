@@ -24,6 +24,7 @@ TIMEOUT_S = 60.0
 SLOW_CONNECTIONS = 500
 IDLE_CONNECTIONS = 10_000
 CONNECTIONS = 32
+CROWD = 1_000
 BOMB_CONNECTIONS = 16
 BOMB_BYTES = 100_000_000
 """Once inflated: five times the limit."""
@@ -64,6 +65,10 @@ class Mischief:
     async def hot_project(self) -> None:
         """Send one project's events without a pause."""
         await self._flood(lambda number: self._events(f"hot-{number % 1_000}"))
+
+    async def hot_crowd(self) -> None:
+        """Send one project's events without a pause over many connections."""
+        await self._flood(lambda number: self._events(f"hot-{number % 1_000}"), connections=CROWD)
 
     async def hot_session(self) -> None:
         """Send 5,000 events a second of one session."""

@@ -62,6 +62,7 @@ CASES = (
     Case("idle", 15.0, what="10,000 connections, each idle after a request"),
     Case("hot_project", 10.0, "limited", f"32 connections without a pause, {HOT_RATE:,} events/s allowed"),
     Case("hot_project", 10.0, what="32 connections without a pause, no limit"),
+    Case("hot_crowd", 10.0, what="1,000 connections without a pause, no limit"),
     Case("hot_session", 10.0, what="one session, 5,000 events/s"),
     Case("random_keys", 10.0, what="32 connections without a pause, a new key each request"),
     Case("bombs", 10.0, what="16 connections without a pause, 100 MB of blanks as gzip or zstd"),

@@ -1,18 +1,21 @@
 """The steps that both routes take, on fakes of producer and projects."""
 
 import asyncio
+import time
 from collections.abc import Coroutine
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 from confluent_kafka import KafkaError
 
-from adapters.kafka_producer import DeliveryFailed
+from adapters.kafka_producer import AckingProducer, DeliveryFailed, ProducerHealth
 from adapters.project_snapshot import ProjectsUnavailable, UnknownKey
 from ingest_gateway.backpressure import Backpressure, BackpressureLimits
 from ingest_gateway.client_address import ProxyTrust
 from ingest_gateway.held_bodies import HeldBodies
 from ingest_gateway.metrics import GatewayMetrics
+from ingest_gateway.records import Outgoing
 from ingest_gateway.refusal import Refusal
 from ingest_gateway.request import GatewayRequest
 from ingest_gateway.request_flow import Admitted, Dropped, Lane, RequestFlow
@@ -33,9 +36,9 @@ class FakeProjects:
         return self._answer
 
 
-def project(**settings: Any) -> Project:
+def project(name: str = "p", **settings: Any) -> Project:
     quota_limited = settings.pop("quota_limited", False)
-    return Project(id="p", settings_version=1, settings=ProjectSettings(**settings), quota_limited=quota_limited)
+    return Project(id=name, settings_version=1, settings=ProjectSettings(**settings), quota_limited=quota_limited)
 
 
 def flow(answer: Project | Exception) -> RequestFlow:
@@ -156,6 +159,55 @@ def test_a_full_spool_refuses_before_a_body_is_read_and_what_did_not_fit_after()
         flow(project()).check_gate(full)
     assert raised.value.reason is Reason.KAFKA_UNAVAILABLE
     assert reason(_await(SpoolFull(), Backpressure(BackpressureLimits()))) is Reason.KAFKA_UNAVAILABLE
+
+
+def hold(steps: RequestFlow, on: Lane, name: str, requests: int, size: int) -> None:
+    """Put requests on their way that nobody acknowledges."""
+    for _ in range(requests):
+        steps.send(on, project(name), [Outgoing("events", b"k", b"x" * size, [])])
+
+
+class FakeProducer:
+    """Never acknowledges; its queue is as full as it is told."""
+
+    def __init__(self, *, fill: float) -> None:
+        self._fill = fill
+
+    def health(self) -> ProducerHealth:
+        return ProducerHealth(queue_fill=self._fill, oldest_unacked_s=0.0, all_brokers_down=False)
+
+    def send(self, _records: object) -> "asyncio.Future[None]":
+        return asyncio.get_running_loop().create_future()
+
+
+async def refused_projects(*, late_s: float = 0.0, fill: float = 0.0, size: int = 100) -> dict[str, Reason]:
+    """Let a hot project hold fifty requests and another one two, and return whose next one is refused, and why."""
+    steps, on = flow(project()), lane(Backpressure(BackpressureLimits()))
+    on = replace(on, producer=cast(AckingProducer, FakeProducer(fill=fill)))
+    for _ in range(5):
+        steps.lateness.sample(late_s, now_s=time.monotonic())
+    hold(steps, on, "hot", 50, size)
+    hold(steps, on, "good", 2, size)
+    refused = {}
+    for name in ("hot", "good", "new"):
+        try:
+            await steps.check_share(on, project(name))
+        except Refusal as refusal:
+            refused[name] = refusal.reason
+    return refused
+
+
+def test_while_there_is_enough_for_all_a_hot_project_is_let_in() -> None:
+    assert asyncio.run(refused_projects(late_s=0.04, fill=0.3, size=100_000)) == {}
+
+
+def test_while_the_loop_is_late_the_project_that_holds_most_requests_waits() -> None:
+    assert asyncio.run(refused_projects(late_s=0.06)) == {"hot": Reason.OVERLOADED}
+
+
+def test_while_the_queue_fills_the_project_that_holds_most_bytes_waits() -> None:
+    assert asyncio.run(refused_projects(fill=0.5, size=100_000)) == {"hot": Reason.OVERLOADED}
+    assert asyncio.run(refused_projects(fill=0.5, size=100)) == {}
 
 
 def lane(gate: Backpressure, spool: Any = None) -> Lane:
