@@ -27,8 +27,8 @@ GROUP_SESSION_S = 6
 """The least that Kafka allows: what is frozen for longer loses its partitions soon."""
 RESIDUE_MS = 120_000
 """A day in earnest: within a run closed sessions are forgotten, too."""
-SPOOL_EVENTS_MB = 1
-"""The least that can be set: half a minute of the load fills it."""
+SPOOL_EVENTS_MB = 2
+"""Half a minute of the load fills it."""
 
 
 class Server:
