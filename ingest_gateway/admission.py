@@ -7,7 +7,7 @@ Theory. The log holds events exactly as they will be stored, so everything about
   records changes none. Only what was parsed counts (`canonical`), so white space and the order of an event's fields may
   differ between retries.
 - The timestamp is the client's if it can be believed (`event_time`), else the time of receipt; then the event says
-  `restamped`, its id holds no time, and `metadata.client_timestamp` keeps what was sent.
+  `restamped`, and `metadata.client_timestamp` keeps what was sent. The id is made of the client's time either way.
 - An event belongs to the session that it names, else to the request's. A server-side client sends many sessions in one
   request; a browser never needs to name one twice.
 - A good event is never refused for a bad neighbour. Only what concerns the request as a whole raises `Refusal`.
@@ -35,7 +35,7 @@ from ingest_gateway.event_time import NotATime, epoch_ms, in_window, json_type
 from ingest_gateway.json_body import Decoded, holds_non_finite
 from ingest_gateway.refusal import Refusal
 from schemas.ids import EventIds, event_seed
-from schemas.messages import Context, Event
+from schemas.messages import CLIENT_TIMESTAMP, Context, Event
 from schemas.reasons import Reason
 
 ID_LIMIT = 256
@@ -200,10 +200,10 @@ class _Judge:
             _refuse_non_finite(sent)
         event, unknown = columns(sent)
         event["event_type"] = kind
-        timestamp, restamped = self._timestamp(sent.get("timestamp"), unknown)
+        timestamp, sent_ms = self._timestamp(sent.get("timestamp"), unknown)
         event["timestamp"] = timestamp
-        event["id"] = self._id(sent.get("id"), index, 0 if restamped else timestamp)
-        if restamped:
+        event["id"] = self._id(sent.get("id"), index, sent_ms)
+        if timestamp != sent_ms:
             event["restamped"] = True
         if joined := metadata(sent.get("metadata"), unknown, measure=self._measure):
             event["metadata"] = joined
@@ -211,22 +211,22 @@ class _Judge:
             event.pop("metadata", None)
         return event
 
-    def _timestamp(self, value: Any, unknown: dict[str, Any]) -> tuple[int, bool]:
-        """Return the event's time and whether it had to be made here; what was sent then goes with the unknown."""
+    def _timestamp(self, value: Any, unknown: dict[str, Any]) -> tuple[int, int]:
+        """Return the event's time and the one that was sent, 0 if none was; one not believed goes with the unknown."""
         if value is None:
-            return self._received_at, True
+            return self._received_at, 0
         try:
-            timestamp = value if type(value) is int else epoch_ms(value)
+            sent_ms = value if type(value) is int else epoch_ms(value)
         except NotATime as error:
             raise EventRefusal(
                 Reason.EVENT_FIELD_INVALID, f"timestamp must be ISO 8601 or epoch milliseconds, not {error}"
             ) from None
-        if in_window(timestamp, self._received_at):
-            return timestamp, False
-        unknown["client_timestamp"] = value[:_CLIENT_TIMESTAMP_LIMIT] if type(value) is str else value
-        return self._received_at, True
+        if in_window(sent_ms, self._received_at):
+            return sent_ms, sent_ms
+        unknown[CLIENT_TIMESTAMP] = value[:_CLIENT_TIMESTAMP_LIMIT] if type(value) is str else value
+        return self._received_at, sent_ms
 
-    def _id(self, value: Any, index: int, id_time_ms: int) -> str:
+    def _id(self, value: Any, index: int, sent_ms: int) -> str:
         if value is not None:
             if type(value) is not str:
                 raise wrong_type("id", "a UUID", value)
@@ -237,7 +237,7 @@ class _Judge:
             events = canonical(self._events)
             seed = event_seed(project_id=self._project_id, session_id=self._session_id or "", events=events)
             self._ids = EventIds(seed=seed, count=len(self._events))
-        return self._ids.make(index, id_time_ms)
+        return self._ids.make(index, sent_ms)
 
 
 def canonical(events: list[Any]) -> bytes:

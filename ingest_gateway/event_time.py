@@ -2,8 +2,9 @@
 
 Theory. `(id, timestamp)` is the primary key of an event's row, so a retried request has to give the same timestamp. The
 client's clock, taken verbatim, does. But a clock that is years off would create partitions for years, so outside
-[received - 7 d, received + 10 min] the event is restamped with the time of receipt: its id then holds no time, and the
-sink looks for the id around that day before it inserts.
+[received - 7 d, received + 10 min] the event is restamped with the time of receipt. Its id is made of what the client
+sent all the same, because a time may be believed in one retry and not in another: a clock's future comes true, and an
+event grows older than the window. So the sink looks for the id around that day before it inserts.
 """
 
 from datetime import UTC, datetime, timedelta

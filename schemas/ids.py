@@ -28,7 +28,8 @@ class EventIds:
     def make(self, index: int, timestamp_ms: int) -> str:
         """Return the id of the event at place `index` of the request.
 
-        A restamped event passes 0 as its time, because its time differs from retry to retry.
+        The time is the one that the client sent, believed or not, and 0 if it sent none: what the id is made of must
+        be the same in each retry.
         """
         time = f"{timestamp_ms & _TIME_MASK:012x}"
         start = index * _ID_HASH_BYTES * 2

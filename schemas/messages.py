@@ -32,6 +32,12 @@ class Kind(StrEnum):
     """A record that its stage had parked, put back for that stage alone: see `redriven_headers`."""
 
 
+CLIENT_TIMESTAMP = "client_timestamp"
+"""The key of `metadata` under which a restamped event keeps the time that its client sent, if it sent one.
+
+Behind `event.`, as any other field, where the client has put something under that key itself.
+"""
+
 KIND_HEADER = "kind"
 META_HEADER = "meta"
 REDRIVE_HEADER = "redrive"

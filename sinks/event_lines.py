@@ -58,6 +58,8 @@ class EventLines:
     days: frozenset[int]
     """The days of all rows."""
     restamped: Sequence[EventLine] = ()
+    disbelieved: bool = False
+    """Some of the restamped rows came with a time, which may be believed when the event is sent again."""
 
     @property
     def owner(self) -> Owner:

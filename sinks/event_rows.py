@@ -7,10 +7,15 @@ presumed and counted is what was inserted.
 The careful way presumes nothing: lines go into a staging table (COPY names the line that it cannot read: what is before
 it is kept, the line is parked, the rest goes on), are inserted unless they are there already, and only what was
 inserted is counted. Rows that were restamped always go this way, the others when the fast way failed.
+
+A time that a client sent may be believed in one try of a request and not in another, and then the tries have one id and
+two times. Whichever comes first is stored: the session remembers that it has a restamped event (`has_restamped`), all
+its later rows go the careful way, alone, and their ids are looked for around their times, as those of restamped rows
+are. The order of the log decides, not the borders of batches. Other sessions of the batch go the fast way.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -27,8 +32,8 @@ from sinks.session_rows import SessionDelta, SessionRows
 from sinks.sqlstates import Action
 from sinks.verdicts import Owner, Refusal
 
-RESTAMPED_REACH = "8 days"
-"""Longer than the window in which a client's time is believed, so that a retry of a restamped event finds the first."""
+REACH = "15 days"
+"""How far apart two tries of an event may be stored: a client's time is believed for 7 days, and 8 lie between them."""
 
 _LINE = re.compile(r"^COPY [^,]+, \D*(\d+)", re.MULTILINE)
 """The line that COPY's error context names, in whatever language the server speaks."""
@@ -41,6 +46,11 @@ class _Part:
     item: Prepared[EventLines]
     content: EventLines
 
+    @property
+    def owner(self) -> Owner:
+        """Return project and session."""
+        return self.content.owner
+
 
 @dataclass(slots=True)
 class _Staged:
@@ -48,6 +58,8 @@ class _Staged:
 
     part: _Part
     row: EventLine
+    near: bool
+    """Its id decides whether it is new, not its id and time."""
     refusal: Refusal | None = None
 
 
@@ -70,20 +82,33 @@ class EventTable:
         parts = [_Part(item, item.content) for item in items if item.content is not None]
         if closed_days:
             parts = _without_closed_days(parts, closed_days, stored)
-        deltas = _deltas((part.content for part in parts), counted=not careful)
-        if careful:
-            owned = self.sessions.claim(cursor, deltas.values(), stored.new, to_count=True)
-        else:
-            owned = self.sessions.count(cursor, deltas.values(), stored.new)
+        near = {part.owner for part in parts if part.content.disbelieved}
+        deltas = _deltas(parts, uncounted=None if careful else near)
+        owned = self._claim(cursor, deltas, near, stored, careful=careful)
         parts = self._without_lost(cursor, parts, deltas.keys() - owned, stored)
-        if careful:
-            staged = [_Staged(part, row) for part in parts for row in (*part.content.rows(), *part.content.restamped)]
-        else:
-            staged = [_Staged(part, row) for part in parts for row in part.content.restamped]
-            stored.inserted += self._copy(cursor, [part.content for part in parts])
+        if not careful:
+            stored.inserted += self._copy(cursor, [part.content for part in parts if part.owner not in near])
+        staged = [
+            _Staged(part, row, near=row.restamped or part.owner in near)
+            for part in parts
+            for row in (*(part.content.rows() if careful or part.owner in near else ()), *part.content.restamped)
+        ]
         if staged:
             self._store_staged(cursor, staged, stored)
         return stored
+
+    def _claim(
+        self, cursor: Cursor, deltas: Mapping[Owner, SessionDelta], near: set[Owner], stored: Stored, *, careful: bool
+    ) -> AbstractSet[Owner]:
+        """Claim the sessions, count them if their rows can be presumed new, and add to `near` those that are marked."""
+        if careful:
+            held = self.sessions.claim(cursor, deltas.values(), stored.new, to_count=True)
+            counted: set[Owner] = set()
+        else:
+            counted = self.sessions.count(cursor, deltas.values(), stored.new)
+            held = self.sessions.held(cursor, [delta for owner, delta in deltas.items() if owner not in counted])
+        near |= {owner for owner, has_restamped in held.items() if has_restamped}
+        return counted | held.keys()
 
     def _without_lost(
         self, cursor: Cursor, parts: list[_Part], lost: AbstractSet[Owner], stored: Stored
@@ -92,10 +117,8 @@ class EventTable:
         if not lost:
             return parts
         refusals = self.sessions.refusals(cursor, lost)
-        stored.parkings += [
-            Parking(part.item, refusals[part.content.owner]) for part in parts if part.content.owner in lost
-        ]
-        return [part for part in parts if part.content.owner not in lost]
+        stored.parkings += [Parking(part.item, refusals[part.owner]) for part in parts if part.owner in lost]
+        return [part for part in parts if part.owner not in lost]
 
     def _copy(self, cursor: Cursor, contents: Sequence[EventLines]) -> int:
         rows = sum(len(content.indexes) for content in contents)
@@ -107,8 +130,8 @@ class EventTable:
         cursor.execute(self._queries["empty_stage"])
         self._copy_to_stage(cursor, staged)
         counts = self._insert(cursor, "insert_exact", staged, 0, len(staged) - 1)
-        if any(each.row.restamped for each in staged):
-            counts += self._insert(cursor, "insert_restamped", staged, 0, len(staged) - 1)
+        if any(each.near for each in staged):
+            counts += self._insert(cursor, "insert_near", staged, 0, len(staged) - 1)
         inserted = sum(count for _, _, count in counts)
         if inserted < sum(each.refusal is None for each in staged):
             self._mark_taken(cursor, staged)
@@ -138,8 +161,7 @@ class EventTable:
         if start == end:
             return
         rows = (
-            b"%d\t%s\t%s"
-            % (place, RESTAMPED_REACH.encode() if staged[place].row.restamped else b"0", staged[place].row.line)
+            stage_line(place, staged[place].row.line, near=staged[place].near, restamped=staged[place].row.restamped)
             for place in range(start, end)
         )
         with cursor.connection.transaction():
@@ -176,13 +198,17 @@ class EventTable:
         self, cursor: Cursor, staged: Iterable[_Staged], counts: Iterable[tuple[str, str, int]], stored: Stored
     ) -> None:
         """Add what was inserted to the sessions, which this transaction has claimed already."""
-        deltas = {
-            delta.session_id: delta for delta in _deltas((each.part.content for each in staged), counted=False).values()
-        }
+        deltas = {delta.session_id: delta for delta in _deltas((each.part for each in staged), uncounted=None).values()}
         for session_id, event_type, count in counts:
             findings = {event_type: count} if event_type in FINDING_KINDS else {}
             deltas[session_id].add(events=count, findings=findings)
-        self.sessions.count(cursor, [delta for delta in deltas.values() if delta.events], stored.new)
+        counted = [delta for delta in deltas.values() if delta.events]
+        self.sessions.count(cursor, counted, stored.new, inserted=True)
+
+
+def stage_line(place: int, line: bytes, *, near: bool, restamped: bool) -> bytes:
+    """Return a COPY line of the staging table for one of the table itself."""
+    return b"%d\t%s\t%s\t%s" % (place, REACH.encode() if near else b"0", b"t" if restamped else b"f", line)
 
 
 def refused_line(context: str | None) -> int | None:
@@ -206,15 +232,19 @@ def _without_closed_days(parts: Iterable[_Part], closed_days: AbstractSet[int], 
     return kept
 
 
-def _deltas(contents: Iterable[EventLines], *, counted: bool) -> dict[Owner, SessionDelta]:
+def _deltas(parts: Iterable[_Part], *, uncounted: AbstractSet[Owner] | None) -> dict[Owner, SessionDelta]:
+    """Return what the parts add to their sessions, but rows to these; None: to any."""
     deltas: dict[Owner, SessionDelta] = {}
-    for content in contents:
+    for content in (part.content for part in parts):
         delta = deltas.get(content.owner)
         if delta is None:
             delta = deltas[content.owner] = SessionDelta(
                 content.session_id, content.project_id, content.visitor_id, content.started_at
             )
         delta.started_at = min(delta.started_at, content.started_at)
-        if counted:
+        if uncounted is None:
+            # counted once it is inserted
+            delta.has_restamped |= content.disbelieved
+        elif content.owner not in uncounted:
             delta.add(events=len(content.indexes), findings=content.findings)
     return deltas

@@ -15,7 +15,7 @@ from typing import Any
 from adapters.kafka_consumer import ConsumedRecord
 from adapters.postgres import Connection, Cursor
 from schemas import topics
-from schemas.messages import Event, Kind
+from schemas.messages import CLIENT_TIMESTAMP, Event, Kind
 from schemas.reasons import Reason
 from sinks.contract import Prepared, Stored
 from sinks.copy_text import event_line, needs_no_escape, plain_event_lines, session_head
@@ -25,6 +25,8 @@ from sinks.event_rows import EventTable
 from sinks.finding_kinds import FINDING_KINDS
 from sinks.record_owner import object_of, owner_of, text_or_none
 from sinks.verdicts import RecordRefused, Refusal
+
+_TIMES_AS_SENT = frozenset((CLIENT_TIMESTAMP, f"event.{CLIENT_TIMESTAMP}"))
 
 
 class EventsSink:
@@ -57,6 +59,7 @@ class EventsSink:
             started_at=min(rows.times, default=0),
             days=frozenset(map(epoch_day, rows.times)),
             restamped=rows.restamped,
+            disbelieved=rows.disbelieved,
         )
         return Prepared(
             record,
@@ -90,6 +93,7 @@ class _Rows:
     times: list[int] = field(default_factory=list)
     findings: dict[str, int] = field(default_factory=dict)
     restamped: list[EventLine] = field(default_factory=list)
+    disbelieved: bool = False
     refusals: list[Refusal] = field(default_factory=list)
 
 
@@ -132,6 +136,8 @@ def _careful(events: Sequence[Any], head: str) -> _Rows:
         rows.times.append(event["timestamp"])
         if event.get("restamped"):
             rows.restamped.append(EventLine(line.encode(), index, restamped=True))
+            metadata = event.get("metadata")
+            rows.disbelieved |= isinstance(metadata, dict) and not _TIMES_AS_SENT.isdisjoint(metadata)
             continue
         lines.append(line)
         indexes.append(index)

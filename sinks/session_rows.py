@@ -6,6 +6,7 @@ and touch nothing. Rows of a project that was deleted meanwhile are parked as we
 
 Counters are added in the transaction that inserts the rows, and only for rows that it inserts: `count` claims and
 counts in one statement, for a caller that knows beforehand; a caller that has to insert first claims without counting.
+The session's lock, which both take, holds off whoever else might insert one of its events meanwhile.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,8 @@ class SessionDelta:
     events: int = 0
     findings: dict[str, int] = field(default_factory=dict)
     """Rows by event_type over the finding kinds."""
+    has_restamped: bool = False
+    """A restamped event among them came with a time, which may be believed when it is sent again."""
 
     @property
     def owner(self) -> Owner:
@@ -52,12 +55,12 @@ class SessionRows:
 
     def claim(
         self, cursor: Cursor, deltas: Iterable[SessionDelta], new: NewRows, *, to_count: bool = False
-    ) -> set[Owner]:
-        """Make or lock the sessions without counting; return those that are their projects'.
+    ) -> dict[Owner, bool]:
+        """Make or lock the sessions without counting; return as `held`.
 
         `to_count` for a caller that counts later in the same transaction: nobody else counts them meanwhile.
         """
-        owned: set[Owner] = set()
+        owned: dict[Owner, bool] = {}
         for wanted in rounds(deltas):
             cursor.execute(self._queries["claim_to_count" if to_count else "claim_new"], _arrays(wanted))
             made = {row[0] for row in cursor}
@@ -66,19 +69,25 @@ class SessionRows:
             owned |= self.held(cursor, wanted)
         return owned
 
-    def held(self, cursor: Cursor, deltas: Iterable[SessionDelta]) -> set[Owner]:
-        """Lock the sessions that exist and are their projects', and return those."""
+    def held(self, cursor: Cursor, deltas: Iterable[SessionDelta]) -> dict[Owner, bool]:
+        """Lock the sessions that exist and are their projects', and return those, each with its `has_restamped`."""
         wanted = list(deltas)
         if not wanted:
-            return set()
+            return {}
         cursor.execute(self._queries["claim_held"], _arrays(wanted))
-        return {wanted[place - 1].owner for _session_id, place in cursor}
+        return {wanted[place - 1].owner: has_restamped for place, has_restamped in cursor}
 
-    def count(self, cursor: Cursor, deltas: Iterable[SessionDelta], new: NewRows) -> set[Owner]:
-        """Make the sessions that are new and add the counts; return those that are their projects'."""
+    def count(
+        self, cursor: Cursor, deltas: Iterable[SessionDelta], new: NewRows, *, inserted: bool = False
+    ) -> set[Owner]:
+        """Make the sessions that are new and add the counts; return those that are their projects'.
+
+        Unless the rows are `inserted`, sessions that have restamped events are locked and left: whether a row of
+        theirs is new cannot be presumed.
+        """
         owned: set[Owner] = set()
         for added in rounds(deltas):
-            cursor.execute(self._queries["count"], _arrays(added))
+            cursor.execute(self._queries["count"], {**_arrays(added), "inserted": inserted})
             held: dict[str, bool] = dict(cursor.fetchall())
             for delta in added:
                 if delta.session_id in held:
@@ -122,4 +131,5 @@ def _arrays(deltas: Sequence[SessionDelta]) -> dict[str, object]:
         "started_at": [delta.started_at for delta in deltas],
         "events": [delta.events for delta in deltas],
         "findings": [orjson.dumps(delta.findings).decode() for delta in deltas],
+        "has_restamped": [delta.has_restamped for delta in deltas],
     }

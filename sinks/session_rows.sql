@@ -26,8 +26,9 @@ ON CONFLICT (session_id) DO UPDATE SET updated_at = held.updated_at WHERE false
 RETURNING session_id;
 
 -- claim_held --
--- Which of the wanted sessions are their projects', by place from 1; locked against removal, not against counting.
-SELECT held.session_id, wanted.place
+-- Which of the wanted sessions are their projects', by place from 1, and whether they have restamped events; locked
+-- against removal, not against counting.
+SELECT wanted.place, held.has_restamped
 FROM unnest(%(session_ids)s::text[], %(project_ids)s::uuid[]) WITH ORDINALITY AS wanted(session_id, project_id, place)
 JOIN public.traceflow_sessions AS held ON held.session_id = wanted.session_id AND held.project_id = wanted.project_id
 ORDER BY held.session_id
@@ -36,9 +37,10 @@ FOR KEY SHARE OF held;
 -- count --
 -- Claim the sessions and add what this transaction inserts; returns the sessions that are the project's, and whether
 -- this statement made them. Partitioned tables do not show xmax here, so an update leaves its mark in updated_at.
+-- One that has restamped events is locked and not returned, unless the rows are inserted already.
 INSERT INTO public.traceflow_sessions AS held (
   id, session_id, project_id, visitor_id, started_at,
-  event_count, rage_click_count, dead_click_count, error_count, finding_counts, frustration_score
+  event_count, rage_click_count, dead_click_count, error_count, finding_counts, frustration_score, has_restamped
 )
 SELECT
   added.id, added.session_id, added.project_id, added.visitor_id, to_timestamp(added.started_at / 1000.0),
@@ -47,11 +49,12 @@ SELECT
   coalesce((added.findings ->> 'dead_click')::integer, 0),
   coalesce((added.findings ->> 'error')::integer, 0),
   added.findings,
-  public.traceflow_frustration_score(added.findings)
+  public.traceflow_frustration_score(added.findings),
+  added.has_restamped
 FROM unnest(
   %(ids)s::uuid[], %(session_ids)s::text[], %(project_ids)s::uuid[], %(visitor_ids)s::text[], %(started_at)s::bigint[],
-  %(events)s::integer[], %(findings)s::jsonb[]
-) AS added(id, session_id, project_id, visitor_id, started_at, events, findings)
+  %(events)s::integer[], %(findings)s::jsonb[], %(has_restamped)s::boolean[]
+) AS added(id, session_id, project_id, visitor_id, started_at, events, findings, has_restamped)
 JOIN public.traceflow_projects AS project ON project.id = added.project_id
 ORDER BY added.session_id
 ON CONFLICT (session_id) DO UPDATE SET
@@ -62,8 +65,9 @@ ON CONFLICT (session_id) DO UPDATE SET
   finding_counts = public.traceflow_add_counts(held.finding_counts, excluded.finding_counts),
   frustration_score = CASE excluded.finding_counts WHEN '{}' THEN held.frustration_score ELSE
     public.traceflow_frustration_score(public.traceflow_add_counts(held.finding_counts, excluded.finding_counts)) END,
+  has_restamped = held.has_restamped OR excluded.has_restamped,
   updated_at = greatest(now(), held.created_at + '1 microsecond')
-WHERE held.project_id = excluded.project_id
+WHERE held.project_id = excluded.project_id AND (NOT held.has_restamped OR %(inserted)s)
 RETURNING session_id, created_at = updated_at;
 
 -- known_projects --

@@ -30,15 +30,17 @@ COPY pg_temp.accounted_chunks (project_id, session_id, window_id, seq, parked) F
 ANALYZE pg_temp.accounted_events, pg_temp.accounted_chunks;
 
 -- count_events --
--- By project: accepted, parked, duplicates, stored. A row is the same by id and time, a restamped one by id alone.
+-- By project: accepted, parked, duplicates, stored. A row is the same by id and time, and by id alone if a try of it was
+-- restamped.
 WITH log AS (
-  SELECT project_id,
-    count(*) AS accepted,
-    count(*) FILTER (WHERE parked) AS parked,
-    count(*) FILTER (WHERE NOT parked)
-      - count(DISTINCT (id, at)) FILTER (WHERE NOT parked AND NOT restamped)
-      - count(DISTINCT id) FILTER (WHERE NOT parked AND restamped) AS duplicates
-  FROM pg_temp.accounted_events GROUP BY project_id
+  SELECT project_id, sum(accepted)::bigint AS accepted, sum(parked)::bigint AS parked,
+    sum(accepted - parked - rows)::bigint AS duplicates
+  FROM (
+    SELECT project_id, count(*) AS accepted, count(*) FILTER (WHERE parked) AS parked,
+      CASE WHEN bool_or(restamped AND NOT parked) THEN 1 ELSE count(DISTINCT at) FILTER (WHERE NOT parked) END AS rows
+    FROM pg_temp.accounted_events GROUP BY project_id, id
+  ) AS by_id
+  GROUP BY project_id
 ), stored AS (
   SELECT wanted.project_id, count(*) AS stored
   FROM (SELECT DISTINCT project_id, id FROM pg_temp.accounted_events WHERE NOT parked) AS wanted

@@ -5,22 +5,39 @@
 SELECT session_id, life, project_id::text FROM public.traceflow_sessions WHERE session_id = ANY(%(session_ids)s);
 
 -- events --
--- Places of staged events that are missing, or stored otherwise.
+-- Places of staged events that are missing, or stored otherwise. What an earlier try of the same event stored, perhaps
+-- before the compared part of the log, is compared in all but its time: one of them was restamped.
 SELECT staged.place, stored.id IS NULL
 FROM pg_temp.traceflow_event_stage AS staged
 LEFT JOIN LATERAL (
-  SELECT * FROM public.traceflow_events AS found
-  WHERE found.id = staged.id
-    AND found."timestamp" BETWEEN staged."timestamp" - staged.reach AND staged."timestamp" + staged.reach
+  -- in this order: the second branch runs only if the first gives nothing
+  (
+    SELECT * FROM public.traceflow_events AS exact
+    WHERE exact.id = staged.id AND exact."timestamp" = staged."timestamp" LIMIT 1
+  )
+  UNION ALL
+  (
+    SELECT * FROM public.traceflow_events AS near
+    WHERE near.id = staged.id
+      AND near."timestamp" BETWEEN staged."timestamp" - staged.reach AND staged."timestamp" + staged.reach
+      AND (staged.restamped OR near.metadata ?| '{client_timestamp,event.client_timestamp}')
+    LIMIT 1
+  )
   LIMIT 1
 ) AS stored ON true
 WHERE stored.id IS NULL OR (
-  stored.session_id, stored.project_id, stored."timestamp", stored.metadata, stored.event_type, stored.event_name,
+  stored.session_id, stored.project_id,
+  CASE WHEN stored."timestamp" = staged."timestamp" THEN stored.metadata
+    ELSE stored.metadata - '{client_timestamp,event.client_timestamp}'::text[] END,
+  stored.event_type, stored.event_name,
   stored.page_url, stored.page_title, stored.element_tag, stored.element_id, stored.element_class, stored.element_text,
   stored.element_selector, stored.x_position, stored.y_position, stored.viewport_width, stored.viewport_height,
   stored.scroll_depth, stored.error_message, stored.error_stack, stored.time_on_page_ms
 ) IS DISTINCT FROM (
-  staged.session_id, staged.project_id, staged."timestamp", staged.metadata, staged.event_type, staged.event_name,
+  staged.session_id, staged.project_id,
+  CASE WHEN stored."timestamp" = staged."timestamp" THEN staged.metadata
+    ELSE staged.metadata - '{client_timestamp,event.client_timestamp}'::text[] END,
+  staged.event_type, staged.event_name,
   staged.page_url, staged.page_title, staged.element_tag, staged.element_id, staged.element_class, staged.element_text,
   staged.element_selector, staged.x_position, staged.y_position, staged.viewport_width, staged.viewport_height,
   staged.scroll_depth, staged.error_message, staged.error_stack, staged.time_on_page_ms

@@ -10,7 +10,7 @@ from adapters.kafka_consumer import ConsumedRecord
 from adapters.postgres import Connection, Cursor, read_queries
 from schemas.messages import AiJob, SessionSnapshot
 from sinks.copy_rows import copy_pieces
-from sinks.event_rows import RESTAMPED_REACH
+from sinks.event_rows import stage_line
 from sinks.recordings import Chunk
 from sinks.sessions import snapshot_line
 
@@ -74,8 +74,7 @@ class Tables:
         if not expected:
             return []
         lines = (
-            b"%d\t%s\t%s" % (place, RESTAMPED_REACH.encode() if each.restamped else b"0", each.line)
-            for place, each in enumerate(expected)
+            stage_line(place, each.line, near=True, restamped=each.restamped) for place, each in enumerate(expected)
         )
         with self.connection.transaction(force_rollback=True), self.connection.cursor() as cursor:
             copy_pieces(cursor, self._event_queries["copy_staged"], lines, rows=len(expected))

@@ -16,6 +16,9 @@ PAST_MS = 7 * 86_400_000
 FUTURE_MS = 600_000
 """How far a recorded time may lie from its chunk's arrival, as for structured events: beyond, the clock is wrong."""
 
+REPEATED_MS = 15 * 86_400_000
+"""How far the time that a client sent may lie from a restamped event's arrival for a try of it to be believed."""
+
 _COUNTED = frozenset(("click", "pageview", "error", "web_vital", "form_submit"))
 """Event types whose repetition would matter; the signals of others are sets already."""
 
@@ -54,15 +57,25 @@ def _observe_event(event: Event) -> Observation | None:
     timed = not event.restamped
     if kind not in _COUNTED:
         return Observation(t, signals, (), timed)
-    if not timed:
+    sent_ms = t if timed else _time_of(event.id)
+    if not timed and not t - REPEATED_MS <= sent_ms <= t + REPEATED_MS:
+        # no try of it will ever be believed, and a clock that stands says nothing about what is the same
         return Observation(t, signals, (event.id,), timed)
-    place = f"{kind}|{t}|{place_of(event)}"
+    place = f"{kind}|{sent_ms}|{place_of(event)}"
     return Observation(t, signals, (place,) if _is_derived(event.id) else (event.id, place), timed)
 
 
 def _is_derived(event_id: str) -> bool:
     """Return whether the gateway made the id from the event (UUIDv8): then it says no more than time and place do."""
     return event_id[14:15] == "8"
+
+
+def _time_of(event_id: str) -> int:
+    """Return the time that the client sent, as the id that the gateway made holds it; 0 for any other id."""
+    try:
+        return int(event_id[:8] + event_id[9:13], 16) if _is_derived(event_id) else 0
+    except ValueError:
+        return 0
 
 
 def _observe_digest(digest: Digest) -> list[Observation]:

@@ -6,11 +6,13 @@ from typing import Any
 import orjson
 import pytest
 
+from adapters.postgres import connect
+from deploy.accounts.count import Account, count_accounts
 from deploy.command.application import run
 from deploy.replay.caught_up import NotCaughtUp
 from deploy.replay.tables import Difference
 from tests.integration.replay_system import System, running_system, store_three_sessions
-from tests.integration.sink_bench import PROJECT, add_project, event, execute, query
+from tests.integration.sink_bench import NOW_MS, PROJECT, add_project, event, execute, query
 from tests.integration.sink_system import environment
 
 COUNTED = {"traceflow_events", "traceflow_sessions", "traceflow_ai_queue", "session_recording_chunks"}
@@ -36,6 +38,38 @@ def test_a_system_that_lives_is_as_its_log_says(stored: System, database: str) -
     # read from its middle, what it says of a session that began before is not judged
     report = stored.check(offset=1)
     assert (report.differences, report.began_before) == ([], 1)
+
+
+def test_tries_of_one_event_of_which_one_was_restamped_are_one_row_from_wherever_the_log_is_read(
+    kafka: str, topics: str, database: str
+) -> None:
+    add_project(database)
+    ahead_ms = NOW_MS + 700_000
+    believed = {"event_type": "error", "error_message": "boom", "metadata": {"a": 1}, "timestamp": ahead_ms}
+    restamped = believed | {
+        **{"timestamp": NOW_MS, "restamped": True},
+        "metadata": {"a": 1, "client_timestamp": ahead_ms},
+    }
+    with running_system(environment(kafka=kafka, prefix=topics, database=database)) as system:
+        for number, tries in enumerate([(believed, restamped), (restamped, believed)]):
+            for one in (*tries, *tries):
+                system.events(f"s{number}", [event(number, **one), event(number + 10)])
+        system.pass_time(NOW_MS, source=0)
+        system.analyze()
+        for offset in (0, 1, 5, 6):
+            report = system.check(offset=offset)
+            assert report.differences == []
+            assert report.compared["traceflow_events"] == (2 if offset > 3 else 4)
+        assert system.restore(offset=5).written == {}
+        with connect(system.settings.database, application_name="test") as connection:
+            accounts = count_accounts(system.log, connection)
+        assert accounts == {(PROJECT, "events"): Account(accepted=16, stored=4, duplicates=12)}
+        counters = "SELECT event_count, error_count FROM traceflow_sessions ORDER BY session_id"
+        assert query(database, counters) == [(2, 1), (2, 1)]
+        execute(database, "DELETE FROM traceflow_events WHERE id = %s", event(1)["id"])
+        assert [(each.found, each.name) for each in system.check(offset=5).differences if each.is_lost] == [
+            ("missing", event(1)["id"])
+        ]
 
 
 def test_what_was_deleted_or_changed_by_hand_is_found(

@@ -330,6 +330,32 @@ def test_of_restamped_events_only_what_needs_no_time_is_judged() -> None:
     assert [f["kind"] for f in fold(log.records).findings] == ["error"]
 
 
+DERIVED_ID = f"{T0 + 700_000:012x}"[:8] + "-" + f"{T0 + 700_000:012x}"[8:] + "-8da5-9af0-c78a57139d09"
+"""As the gateway makes it of an event that its client puts 700 s after T0."""
+
+
+@pytest.mark.parametrize("name", [DERIVED_ID, "0190163d-8694-739b-aea5-966c26f8ad92"], ids=["derived", "own"])
+@pytest.mark.parametrize("believed_first", [False, True])
+def test_a_time_that_is_believed_in_one_try_and_not_in_another_makes_no_second_event(
+    name: str, *, believed_first: bool
+) -> None:
+    error = {"id": name, "event_type": "error", "error_message": "boom"}
+    tries = [{"t": 0, "restamped": True} | error, {"t": 700_000} | error]
+    log = Log()
+    for at, one in zip((0, 100_000), reversed(tries) if believed_first else tries, strict=True):
+        log.events(one, at=at)
+    log.digest_tick(at=200_000)
+    assert [f["kind"] for f in fold(log.records).findings] == ["error"]
+
+
+def test_errors_whose_clock_stands_are_told_apart_by_their_ids() -> None:
+    log = Log()
+    for number in range(2):
+        name = f"00000000-0001-8da5-9af0-c78a57139d0{number}"
+        log.events({"id": name, "restamped": True, "event_type": "error", "error_message": "boom"}, at=number)
+    assert len({f["id"] for f in fold(log.records).findings}) == 2
+
+
 def test_a_recorded_time_out_of_all_plausibility_is_not_believed() -> None:
     log = Log()
     log.digest(recorded_click(-8 * DAY_MS), recorded_click(700_000), at=0, first=1, last=T0 * 1000)

@@ -152,10 +152,20 @@ def test_an_event_without_time_happened_when_it_was_received() -> None:
     }
 
 
-def test_the_id_made_for_a_restamped_event_holds_no_time() -> None:
-    made = one({"event_type": "click", "timestamp": "0001-01-01T00:00:00Z"})["id"]
-    assert made.startswith("00000000-0000-8")
-    assert uuid.UUID(made).version == 8
+@pytest.mark.parametrize("sent", [RECEIVED + 600_001, "1970-01-01T00:00:00Z", "0001-01-01T00:00:00Z", 10**15, None])
+def test_an_id_is_made_of_what_the_client_sent_whether_it_is_believed_or_not(sent: Any) -> None:
+    body = {"session_id": "s", "events": [{"event_type": "click", "timestamp": sent}]}
+    made = {
+        admit(decode(json.dumps(body).encode()), project_id=PROJECT, received_at=at, max_events=1)
+        .sessions[0]
+        .events[0]["id"]
+        for at in (RECEIVED, RECEIVED + 1, RECEIVED + 86_400_000)
+    }
+    assert [uuid.UUID(each).version for each in made] == [8]
+
+
+def test_the_id_made_for_an_event_without_time_holds_none() -> None:
+    assert one({"event_type": "click"})["id"].startswith("00000000-0000-8")
 
 
 # Sessions and what a request says about itself

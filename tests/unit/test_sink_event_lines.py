@@ -1,6 +1,7 @@
 from typing import Any
 
 import orjson
+import pytest
 
 from adapters.kafka_consumer import ConsumedRecord
 from schemas.ids import session_key
@@ -48,6 +49,19 @@ def test_a_record_is_its_rows_with_what_has_to_be_known_about_them() -> None:
         (1, False, "click"),
         (2, True, "error"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "disbelieved"),
+    [
+        ({"client_timestamp": 5}, True),
+        ({"client_timestamp": "the client's", "event.client_timestamp": 5}, True),
+        ({"a": 1}, False),
+        (None, False),
+    ],
+)
+def test_a_restamped_event_may_come_again_with_its_own_time_if_it_has_one(metadata: Any, *, disbelieved: bool) -> None:
+    assert content(event(1, restamped=True, metadata=metadata), event(2)).disbelieved == disbelieved
 
 
 def test_an_event_that_is_none_is_refused_by_its_place() -> None:
