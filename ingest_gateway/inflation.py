@@ -10,6 +10,7 @@ import zstandard
 from isal import isal_zlib
 
 from ingest_gateway.refusal import Refusal
+from schemas.chunks import GZIP_MAGIC, MAX_ZSTD_WINDOW_BYTES, ZSTD_MAGIC
 from schemas.reasons import Reason
 
 IDENTITY, GZIP, DEFLATE, ZSTD = "identity", "gzip", "deflate", "zstd"
@@ -18,11 +19,8 @@ ENCODINGS = (GZIP, DEFLATE, ZSTD, IDENTITY)
 _NAMES = {name: name for name in ENCODINGS} | {"x-gzip": GZIP, "gzip-js": GZIP, "": ""}
 # the stub declares an instance where the module has a class
 _IsalError: type[Exception] = isal_zlib.error  # type: ignore[assignment]
-_GZIP_MAGIC, _ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _WINDOW_BITS = {GZIP: 31, DEFLATE: 15}
 _RAW_DEFLATE = -15
-# what RFC 8878 asks every decoder to support; a frame may ask for gigabytes
-_MAX_ZSTD_WINDOW = 8 * 1024 * 1024
 _PEEK_BYTES = 64
 _READ_BYTES = 65_536
 _PEEK_INPUT_BYTES = 65_536
@@ -39,9 +37,9 @@ def encoding_of(body: bytes, declared: str) -> str:
         raise Refusal(Reason.ENCODING_UNSUPPORTED, f"the encoding is none of {', '.join(ENCODINGS)}")
     if name and name != IDENTITY:
         return name
-    if body.startswith(_GZIP_MAGIC):
+    if body.startswith(GZIP_MAGIC):
         return GZIP
-    return ZSTD if body.startswith(_ZSTD_MAGIC) else IDENTITY
+    return ZSTD if body.startswith(ZSTD_MAGIC) else IDENTITY
 
 
 def inflate(body: bytes, encoding: str, *, limit: int) -> bytes:
@@ -66,7 +64,7 @@ def peek(body: bytes, encoding: str) -> bytes:
     head = body[:_PEEK_INPUT_BYTES]
     try:
         if encoding == ZSTD:
-            reader = zstandard.ZstdDecompressor(max_window_size=_MAX_ZSTD_WINDOW).stream_reader(head)
+            reader = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW_BYTES).stream_reader(head)
             start = reader.read(_PEEK_BYTES)
         else:
             start = isal_zlib.decompressobj(_window_bits(head, encoding)).decompress(head, _PEEK_BYTES)
@@ -100,7 +98,7 @@ def _window_bits(body: bytes, encoding: str) -> int:
     """Choose zlib's framing; "deflate" is sent both with zlib's header and, by old clients, without."""
     if encoding == GZIP:
         # the decoder waits for more where there is no gzip at all
-        if not body.startswith(_GZIP_MAGIC):
+        if not body.startswith(GZIP_MAGIC):
             raise _broken(encoding)
         return _WINDOW_BITS[GZIP]
     has_header = len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
@@ -108,7 +106,7 @@ def _window_bits(body: bytes, encoding: str) -> int:
 
 
 def _inflate_zstd(body: bytes, limit: int) -> bytes:
-    decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_ZSTD_WINDOW)
+    decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW_BYTES)
     try:
         if zstandard.frame_content_size(body) < 0 and _longer_than(decompressor, body, limit):
             size = limit + 1

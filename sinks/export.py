@@ -6,8 +6,7 @@ Streamed chunk by chunk, so a recording of any length costs the memory of its la
 from collections.abc import Iterator
 
 from adapters.postgres import Connection, read_queries
-from schemas.topics import MAX_CHUNK_INFLATED_BYTES
-from sinks.inflation import inflate
+from schemas.chunks import Inflater
 
 _CHUNKS_AT_ONCE = 10
 _SPACE = b" \t\r\n"
@@ -22,6 +21,7 @@ def recording_pieces(connection: Connection, session_id: str) -> Iterator[bytes]
 
     Raises:
         NoRecording: before the first piece.
+        ChunkRefused: a stored chunk is damaged.
     """
     queries = read_queries("sinks", "export.sql")
     inline = connection.execute(queries["inline"], {"session_id": session_id}).fetchone()
@@ -47,4 +47,4 @@ def _members(array: bytes) -> bytes:
 
 
 def _inflated(payload: bytes) -> bytes:
-    return inflate(bytes(payload), encoding="", limit=MAX_CHUNK_INFLATED_BYTES).removeprefix(b"\xef\xbb\xbf")
+    return Inflater().inflate(bytes(payload)).removeprefix(b"\xef\xbb\xbf")

@@ -4,9 +4,9 @@ from typing import BinaryIO
 
 from adapters.postgres import connect
 from deploy.command.failure import CommandFailure
+from schemas.chunks import ChunkRefused
 from schemas.connections import DatabaseSettings
 from sinks.export import NoRecording, recording_pieces
-from sinks.inflation import Damaged, TooLarge
 
 
 def export_recording(database: DatabaseSettings, session_id: str, output: BinaryIO) -> None:
@@ -21,6 +21,6 @@ def export_recording(database: DatabaseSettings, session_id: str, output: Binary
                 output.write(piece)
         except NoRecording as error:
             raise CommandFailure(f"{error}: `traceflow sql` on session_recordings lists them") from error
-        except (Damaged, TooLarge) as error:
-            raise CommandFailure(f"a stored chunk of session {session_id} cannot be inflated: {error}") from error
+        except ChunkRefused as error:
+            raise CommandFailure(f"a stored chunk of session {session_id} cannot be opened: {error.detail}") from error
     output.write(b"\n")

@@ -7,6 +7,7 @@ or at the chunk's place in a batch; what only the next chunk can tell is left in
 from dataclasses import replace
 from typing import Any
 
+from schemas.chunks import Event
 from schemas.signals import Change, ChangeKind, Click, Leave, PageView, Signal
 from stream_processors.digest import rrweb
 from stream_processors.digest.background import Place
@@ -26,7 +27,6 @@ from stream_processors.digest.pages import (
     what_is_shown,
 )
 from stream_processors.digest.pointer import Point
-from stream_processors.digest.rrweb import Event
 from stream_processors.digest.windows import Window
 
 MAX_SIGNALS = 4_000

@@ -11,13 +11,13 @@ from typing import Any
 
 from pydantic import Field
 
+from schemas.chunks import ChunkRefused, Event, open_chunk
 from schemas.environment import Settings, read_settings
 from schemas.messages import Kind
 from schemas.signals import Signal
-from stream_processors.digest.chunk import Inflater, parse_json
 from stream_processors.digest.interpreter import Interpreter
 from stream_processors.digest.records import blank_record, digest_of, digest_record, read_meta, tick_record
-from stream_processors.digest.rrweb import Event, read_events
+from stream_processors.digest.rrweb import in_order
 from stream_processors.digest.windows import Arrival, Session, Window, decode_session, encode_session
 from stream_processors.logic import Emitted, Lifetime, LogRecord, RecordRefused, SessionLogic
 
@@ -60,8 +60,7 @@ class DigestLogic:
     def apply(self, state: Session, key: bytes, record: LogRecord, out: Emitted) -> None:
         """Read a chunk and emit its digest."""
         meta = read_meta(record)
-        inflater = Inflater()
-        events = read_events(parse_json(inflater.inflate(record.value, encoding=meta["encoding"])), inflater)
+        events = _read_events(record.value, encoding=meta["encoding"])
         window = state.window(meta["window_id"])
         arrival = window.arrive(meta["seq"])
         signals = _read_chunk(state, window, events, arrival, received_at=meta["received_at"])
@@ -120,6 +119,13 @@ def build_logic(environ: Mapping[str, str]) -> SessionLogic[Session]:
         SettingsError: naming the variable that is malformed.
     """
     return DigestLogic(read_settings(DigestSettings, environ, group="STAGE"))
+
+
+def _read_events(data: bytes, *, encoding: str) -> list[Event]:
+    try:
+        return in_order(open_chunk(data, encoding=encoding).events)
+    except ChunkRefused as refused:
+        raise RecordRefused(refused.reason, refused.detail) from refused
 
 
 def _read_chunk(

@@ -6,8 +6,8 @@ some sessions took place days ago. Poison carries a marker, by which its dead le
     poison:SESSION:NUMBER!
 
 - an event among good ones that the gateway rejects,
-- a chunk that is no JSON: the gateway takes it, digest and the recordings sink park it,
-- an array of what is no rrweb event: stored as any chunk, digest parks it,
+- a chunk that is no JSON, or an array of what is no rrweb event: the gateway takes it, digest and the recordings sink
+  park it,
 - a record of events that no version writes: put into the log directly, analyze and the events sink park it.
 """
 
@@ -36,7 +36,7 @@ from schemas import topics
 from schemas.connections import KafkaSettings
 from schemas.ids import session_key
 
-SICK_WINDOW, ODD_WINDOW = "sick", "odd"
+SICK_WINDOW = "sick"
 MARKER = re.compile(rb"poison:[^!]*!")
 
 TWICE, LATER, MUCH_LATER, SICK_EVENT, SICK_CHUNK = 0.05, 0.04, 0.04, 0.03, 0.02
@@ -91,7 +91,7 @@ def sick_chunk(beside: SessionRequest, number: int, *, is_json: bool) -> Session
     """Return a chunk of the same session that nobody can use; its first byte is that of an array."""
     note = f"poison:{beside.session_id}:{number}!"
     body = f'["{note}"]' if is_json else f'[{{"{note}'
-    place = ChunkPlace(ODD_WINDOW if is_json else SICK_WINDOW, number, "nobody")
+    place = ChunkPlace(SICK_WINDOW, number, "nobody")
     return SessionRequest(beside.session_id, beside.user_agent, body.encode, 1, place)
 
 
@@ -137,14 +137,6 @@ class ChaosLedger(Ledger):
     def sick_chunks(self) -> set[str]:
         """Return the markers of the sick chunks that were acknowledged."""
         return {marker_in(request.render()) for request in self.sick}
-
-    def odd_chunks(self) -> set[str]:
-        """Return the markers of the arrays of other things that were acknowledged."""
-        return {
-            marker_in(request.render())
-            for request in self.acknowledged_chunks()
-            if request.chunk and request.chunk.window_id == ODD_WINDOW
-        }
 
     def sick_events(self) -> set[str]:
         """Return the markers of the events that were rejected."""

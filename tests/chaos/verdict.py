@@ -189,7 +189,6 @@ class Judge:
         possible = due | _by_stages(self.poison.sent, "analyze", "sink-events")
         for ledger in self.ledgers:
             due |= _by_stages(ledger.sick_chunks(), "digest", "sink-recordings")
-            due |= _by_stages(ledger.odd_chunks(), "digest")
             due |= _by_stages(ledger.sick_events(), "gateway")
             possible |= _by_stages(ledger.maybe(), "gateway", "digest", "sink-recordings")
         return due, possible | due

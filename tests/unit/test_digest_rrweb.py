@@ -8,15 +8,14 @@ from typing import Any
 import orjson
 import pytest
 
+from schemas import chunks
+from schemas.chunks import ChunkRefused, Event, Inflater, read_events
 from schemas.reasons import Reason
-from stream_processors.digest import rrweb
-from stream_processors.digest.chunk import Inflater
-from stream_processors.digest.rrweb import Event, read_events
-from stream_processors.logic import RecordRefused
+from stream_processors.digest.rrweb import in_order
 
 
 def events_of(chunk: Any) -> list[Event]:
-    return read_events(chunk, Inflater())
+    return in_order(read_events(chunk, Inflater()))
 
 
 def packed(event: Any) -> str:
@@ -88,20 +87,20 @@ def test_an_empty_array_is_a_chunk_without_events() -> None:
 
 @pytest.mark.parametrize("chunk", [{}, {"events": []}, 5, None, "text", [1, 2], [{"a": 1}]], ids=repr)
 def test_what_holds_no_event_at_all_is_no_recording(chunk: Any) -> None:
-    with pytest.raises(RecordRefused) as refused:
+    with pytest.raises(ChunkRefused) as refused:
         events_of(chunk)
     assert refused.value.reason is Reason.CHUNK_NOT_RRWEB
 
 
 def test_events_packed_into_one_chunk_share_its_budget() -> None:
     event = packed({"type": 2, "timestamp": 5, "data": {"x": "a" * 50_000}})
-    with pytest.raises(RecordRefused) as refused:
+    with pytest.raises(ChunkRefused) as refused:
         read_events([event] * 3, Inflater(120_000))
     assert refused.value.reason is Reason.CHUNK_TOO_LARGE
 
 
 def test_a_chunk_with_too_many_events_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rrweb, "MAX_EVENTS", 3)
-    with pytest.raises(RecordRefused) as refused:
+    monkeypatch.setattr(chunks, "MAX_EVENTS", 3)
+    with pytest.raises(ChunkRefused) as refused:
         events_of(orjson.loads(b'[{"type":4,"timestamp":5},{},{},{}]'))
     assert refused.value.reason is Reason.CHUNK_TOO_LARGE

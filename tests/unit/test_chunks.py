@@ -8,9 +8,8 @@ import orjson
 import pytest
 import zstandard
 
+from schemas.chunks import MAX_VALUES, ChunkRefused, Inflater, parse_json
 from schemas.reasons import Reason
-from stream_processors.digest.chunk import MAX_VALUES, Inflater, parse_json
-from stream_processors.logic import RecordRefused
 
 PLAIN = b'[{"type":4,"timestamp":1,"data":{"href":"https://a/"}}]'
 
@@ -29,7 +28,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def reason_of(data: bytes, *, encoding: str = "", budget: int = 10_000) -> Reason:
-    with pytest.raises(RecordRefused) as refused:
+    with pytest.raises(ChunkRefused) as refused:
         Inflater(budget).inflate(data, encoding=encoding)
     return refused.value.reason
 
@@ -80,7 +79,7 @@ def test_the_budget_is_exact(encoding: str) -> None:
 def test_everything_within_a_chunk_is_paid_from_one_budget() -> None:
     inflater = Inflater(10_000)
     inflater.inflate(gzip.compress(b" " * 6_000))
-    with pytest.raises(RecordRefused, match="chunk_too_large"):
+    with pytest.raises(ChunkRefused, match="chunk_too_large"):
         inflater.inflate(gzip.compress(b" " * 6_000))
 
 
@@ -109,13 +108,13 @@ def test_what_is_no_unicode_becomes_the_replacement_character(raw: bytes, value:
 
 @pytest.mark.parametrize("raw", [b"", b"[", b"[NaN]", b"[1,]", b"\xff\xfe", b"[" * 2_000 + b"]" * 2_000])
 def test_what_is_no_json_or_nested_too_deeply_is_malformed(raw: bytes) -> None:
-    with pytest.raises(RecordRefused) as refused:
+    with pytest.raises(ChunkRefused) as refused:
         parse_json(raw)
     assert refused.value.reason is Reason.CHUNK_MALFORMED
 
 
 def test_many_small_values_are_too_large_however_few_bytes_they_take() -> None:
-    with pytest.raises(RecordRefused) as refused:
+    with pytest.raises(ChunkRefused) as refused:
         parse_json(b"[" + b"[]," * MAX_VALUES + b"[]]")
     assert refused.value.reason is Reason.CHUNK_TOO_LARGE
 
