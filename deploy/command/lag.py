@@ -58,15 +58,21 @@ def report(
     now_ms: int,
     workers: int | None,
     dead_letters: int | None,
+    passed_over: int = 0,
 ) -> StageReport:
-    """Compare two samples; `waiting_since_ms` holds the broker's times of the first waiting records."""
+    """Compare two samples; `waiting_since_ms` holds the broker's times of the first waiting records.
+
+    `passed_over` counts records before them that the stage has not read and will do nothing about: they do not wait.
+    """
     seconds = max(after.at_s - before.at_s, 1e-9)
     waiting = waiting_from(after)
     oldest = max(0, now_ms - min(waiting_since_ms)) / 1000 if waiting_since_ms else None
     return StageReport(
         stage=stage,
         topic=topic,
-        lag=None if after.positions is None else sum(after.ends[p] - start for p, start in waiting.items()),
+        lag=None
+        if after.positions is None
+        else sum(after.ends[p] - start for p, start in waiting.items()) - passed_over,
         incoming_per_s=round(_grown(before.ends, after.ends) / seconds, 1),
         processed_per_s=_per_second(before.positions, after.positions, seconds),
         oldest_unprocessed_s=oldest,

@@ -24,7 +24,7 @@ from deploy.command.positions import fold_positions
 from deploy.redrive.plan import Letter
 from schemas import topics
 from schemas.connections import DatabaseSettings, KafkaSettings, LogSettings
-from schemas.messages import FORMAT
+from schemas.messages import FORMAT, KIND_HEADER, Kind
 from schemas.reasons import Blame, Reason
 from schemas.topics import Topic
 
@@ -44,13 +44,17 @@ class Stage:
     name: str
     topic: Topic
     sink: str | None = None
+    passes_over: frozenset[bytes] = frozenset()
+    """Kinds of records of which it makes nothing: it moves its position over them now and then, in no hurry."""
 
+
+_OF_NO_ROW = frozenset(kind.encode() for kind in Kind if kind not in (Kind.EVENTS, Kind.CHUNK))
 
 STAGES = (
     Stage("digest", topics.RECORDINGS),
     Stage("analyze", topics.EVENTS),
     *(
-        Stage(f"sink-{topic.name}", topic, sink=topic.name)
+        Stage(f"sink-{topic.name}", topic, sink=topic.name, passes_over=_OF_NO_ROW)
         for topic in (topics.EVENTS, topics.RECORDINGS, topics.SESSIONS, topics.SIGNALS, topics.AI_JOBS)
     ),
 )
@@ -215,35 +219,53 @@ class _Measure:
 
     def report(self, stage: Stage, before: Sample, after: Sample, letters: Mapping[str, int] | None) -> StageReport:
         """Compare two samples of a stage."""
+        times, passed_over = self._first_waiting(stage, waiting_from(after), after.ends)
         return report(
             stage.name,
             stage.topic.full_name(self._prefix),
             before=before,
             after=after,
-            waiting_since_ms=self._times(stage, waiting_from(after)),
+            waiting_since_ms=times,
             now_ms=int(time.time() * 1000),
             workers=self._members(stage),
             dead_letters=letters.get(stage.name, 0) if letters is not None else None,
+            passed_over=passed_over,
         )
 
-    def _times(self, stage: Stage, offsets: Mapping[int, int]) -> list[int]:
+    def _first_waiting(
+        self, stage: Stage, offsets: Mapping[int, int], ends: Mapping[int, int]
+    ) -> tuple[list[int], int]:
+        """Return the time of the first record of each partition that waits, and how many before them do not.
+
+        What is not read in `_FIRST_RECORDS_S` counts as waiting.
+        """
         name = stage.topic.full_name(self._prefix)
         times: dict[int, int] = {}
+        passed: dict[int, int] = {}
         if not offsets:
-            return []
+            return [], 0
         self._consumer.assign([TopicPartition(name, p, offset) for p, offset in offsets.items()])
+        looked_at: set[int] = set()
         ends_at = time.monotonic() + _FIRST_RECORDS_S
-        while len(times) < len(offsets) and time.monotonic() < ends_at:
+        while len(looked_at) < len(offsets) and time.monotonic() < ends_at:
             message = self._consumer.poll(0.5)
-            if message is None or message.error() or message.partition() is None:
+            if message is None or message.error() or (partition := message.partition()) is None:
                 continue
-            partition = message.partition() or 0
-            times.setdefault(partition, message.timestamp()[1])
+            if partition in looked_at:
+                continue  # read ahead before the pause
+            following = (message.offset() or 0) + 1
+            if dict(message.headers() or ()).get(KIND_HEADER) in stage.passes_over:
+                passed[partition] = min(following, ends[partition]) - offsets[partition]
+                if following < ends[partition]:
+                    continue
+            else:
+                times[partition] = message.timestamp()[1]
+            looked_at.add(partition)
             self._consumer.pause([TopicPartition(name, partition)])
         # the pause would outlive the assignment
-        self._consumer.resume([TopicPartition(name, p) for p in times])
+        self._consumer.resume([TopicPartition(name, p) for p in looked_at])
         self._consumer.unassign()
-        return list(times.values())
+        return list(times.values()), sum(passed.values())
 
     def _members(self, stage: Stage) -> int | None:
         group = self._prefix + stage.name

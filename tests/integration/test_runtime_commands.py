@@ -211,6 +211,20 @@ def test_status_measures_every_stage_from_outside(command: Run, kafka: str, topi
     assert found["versions"]["schema_pending"] == []
 
 
+def test_ticks_do_not_wait_for_a_sink(command: Run, kafka: str, topics: str) -> None:
+    producer = Producer({"bootstrap.servers": kafka})
+    for topic, kinds in ((declared.EVENTS, ("tick", "digest_tick", "digest")), (declared.RECORDINGS, ("tick",))):
+        for kind in kinds:
+            producer.produce(topic.full_name(topics), value=b"", partition=0, headers={"kind": kind})
+    for kind in ("tick", "tick", "events"):
+        producer.produce(declared.EVENTS.full_name(topics), value=b"{}", partition=1, headers={"kind": kind})
+    assert producer.flush(10) == 0
+    stages = {stage["stage"]: stage for stage in command("status", "--interval", "0.1")[1]["stages"]}
+    assert (stages["sink-events"]["lag"], stages["sink-recordings"]["lag"]) == (1, 0)
+    assert stages["sink-recordings"]["oldest_unprocessed_s"] is None
+    assert (stages["analyze"]["lag"], stages["digest"]["lag"]) == (6, 1)
+
+
 def test_status_without_postgres_tells_what_kafka_alone_knows(
     command: Run, kafka: str, topics: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

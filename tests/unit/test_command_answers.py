@@ -117,7 +117,9 @@ def sample(*, at_s: float, ends: dict[int, int], positions: dict[int, int], begi
     return lag.Sample(at_s=at_s, begins=dict.fromkeys(ends, begin), ends=ends, positions=positions)
 
 
-def report(before: lag.Sample, after: lag.Sample, *, waiting_since_ms: list[int]) -> lag.StageReport:
+def report(
+    before: lag.Sample, after: lag.Sample, *, waiting_since_ms: list[int], passed_over: int = 0
+) -> lag.StageReport:
     return lag.report(
         "analyze",
         "events",
@@ -127,6 +129,7 @@ def report(before: lag.Sample, after: lag.Sample, *, waiting_since_ms: list[int]
         now_ms=10_000,
         workers=1,
         dead_letters=0,
+        passed_over=passed_over,
     )
 
 
@@ -150,6 +153,13 @@ def test_a_partition_that_was_never_read_waits_as_a_whole() -> None:
     now = sample(at_s=1, ends={0: 100, 1: 7}, positions={0: 100}, begin=2)
     assert lag.waiting_from(now) == {1: 2}
     assert report(now, now, waiting_since_ms=[0]).lag == 5
+
+
+def test_what_a_reader_will_pass_over_does_not_wait() -> None:
+    now = sample(at_s=1, ends={0: 100, 1: 7}, positions={0: 90, 1: 7})
+    found = report(now, now, waiting_since_ms=[], passed_over=10)
+    assert (found.lag, found.oldest_unprocessed_s) == (0, None)
+    assert lag.ailments(found) == []
 
 
 def test_what_retention_took_before_it_was_read_is_told() -> None:
