@@ -9,8 +9,11 @@ Every file runs in one transaction, together with its row of the history:
 4. write its row; commit.
 
 The lock is one of the transaction, never of the session, so that a connection pooler in transaction mode is no danger.
-A statement waits at most `LOCK_TIMEOUT` for a lock that ingestion or a query holds; then the file rolls back and is
-tried again, or everybody who comes later would queue behind the waiting statement.
+A statement waits at most `LOCK_TIMEOUT` for a lock that ingestion or a query holds, because everybody who comes later
+queues behind it; then the file rolls back and is tried again after a pause in which they catch up.
+
+Last, outside any file: the partitions around today, and the partitions' parts of indexes that a file made on the
+parent only (`adapters.partitioned_indexes`). Both look for what is missing, so after any end the next run goes on.
 """
 
 import time
@@ -23,19 +26,25 @@ from typing import Literal
 import psycopg
 from psycopg import errors
 from psycopg.rows import class_row
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
+from adapters import partitioned_indexes
 from adapters.postgres import Connection, read_queries
 from schemas.migrations import Migration, load_migrations
 
 MINIMUM_SERVER_VERSION = 150000
 """NULLS NOT DISTINCT and views with security_invoker came with 15."""
 
-LOCK_TIMEOUT = "3s"
+LOCK_TIMEOUT = "500ms"
+"""Ingestion stands still so long at the most while a file waits. Below `deadlock_timeout` (1 s unless the server says
+otherwise): where a file and a sink wait for each other, the file gives way before the server picks one of them."""
 OTHER_MIGRATOR_TIMEOUT = "120s"
 """Longer than one file takes anywhere: 0.1 s on an idle machine."""
 
-RETRY_FOR_S = 60.0
+PAUSE_S = (1.0, 3.0)
+"""Shortest and longest pause between two tries; by chance, so as not to meet what comes at fixed times for ever."""
+RETRY_FOR_S = 180.0
+"""Three times what a statement of an analyst may take."""
 
 DAYS_BACK = 8
 """The gateway lets events in whose time lies up to 7 days back, and the oldest of those days began before that."""
@@ -60,6 +69,10 @@ class EditedHistory(MigrationError):
 
 class NewerDatabase(MigrationError):
     """The database was migrated by a newer version of TraceFlow than this one."""
+
+
+class HiddenHistory(MigrationError):
+    """The login may not see what was applied, which is not the same as nothing."""
 
 
 class MigrationFailed(MigrationError):
@@ -104,7 +117,7 @@ def migrate(conninfo: str, *, dry_run: bool = False, files: Sequence[Migration] 
     A dry run changes nothing. `files` are the packaged ones unless others are given.
 
     Raises:
-        UnsupportedServer, EditedHistory, NewerDatabase: nothing was changed.
+        UnsupportedServer, EditedHistory, NewerDatabase, HiddenHistory: nothing was changed.
         MigrationFailed: the files before that one stay applied.
         psycopg.OperationalError: the server cannot be reached.
     """
@@ -116,11 +129,17 @@ def migrate(conninfo: str, *, dry_run: bool = False, files: Sequence[Migration] 
             return [Applied(version=file.version, name=file.name) for file in pending]
         applied = [done for file in pending if (done := _apply(connection, queries, wanted, file))]
         _retrying()(connection.execute, queries["ensure_days"], {"back": DAYS_BACK, "ahead": DAYS_AHEAD})
+        _complete_indexes(conninfo, connection, queries)
         return applied
 
 
 def status(conninfo: str) -> list[MigrationStatus]:
-    """Return each file's state, and what the database has beyond the files, by version."""
+    """Return each file's state, and what the database has beyond the files, by version; an analyst's login does.
+
+    Raises:
+        UnsupportedServer, HiddenHistory: the database does not tell.
+        psycopg.OperationalError: the server cannot be reached.
+    """
     with _connect(conninfo) as connection:
         history = {row.version: row for row in _history(connection, read_queries("adapters", "migrations.sql"))}
     found = [_state(file, history.pop(file.version, None)) for file in load_migrations()]
@@ -157,7 +176,14 @@ def _history(connection: Connection, queries: Queries) -> list[_HistoryRow]:
     if connection.execute(queries["known"]).fetchone() != (True,):
         return []
     with connection.cursor(row_factory=class_row(_HistoryRow)) as cursor:
-        return cursor.execute(queries["history"]).fetchall()
+        history = cursor.execute(queries["history"]).fetchall()
+    # its first row came with it, in one transaction
+    if not history and connection.execute(queries["restricted"]).fetchone() == (True,):
+        raise HiddenHistory(
+            f"row-level security hides traceflow_schema_migrations from {connection.info.user}: "
+            "ask as a member of traceflow_analyst, or as the owner"
+        )
+    return history
 
 
 def _pending(connection: Connection, queries: Queries, files: Sequence[Migration]) -> list[Migration]:
@@ -185,6 +211,8 @@ def _apply(connection: Connection, queries: Queries, files: Sequence[Migration],
         return _retrying()(_apply_once, connection, queries, files, file)
     except psycopg.Error as error:
         said = [error.diag.message_primary or str(error), error.diag.message_detail, error.diag.message_hint]
+        if isinstance(error, errors.LockNotAvailable):
+            said.append(_longest_transaction(connection, queries))
         raise MigrationFailed(f"{file.name}: " + ". ".join(part for part in said if part)) from error
 
 
@@ -202,6 +230,34 @@ def _apply_once(
         row = {"version": file.version, "name": file.name, "sha256": file.sha256, "ms": ms}
         connection.execute(queries["record"], row)
     return Applied(version=file.version, name=file.name, ms=ms, warnings=tuple(warnings))
+
+
+def _longest_transaction(connection: Connection, queries: Queries) -> str | None:
+    """Say who is most likely in the way."""
+    row = connection.execute(queries["longest_transaction"]).fetchone()
+    if row is None:
+        return None
+    pid, application, user, seconds = row
+    return (
+        f"The longest open transaction is that of process {pid} ({application or 'unnamed'}, {user}), {seconds} s old"
+    )
+
+
+def _complete_indexes(conninfo: str, connection: Connection, queries: Queries) -> None:
+    """Build the missing parts of indexes while other migrators wait.
+
+    The lock is held by a transaction of a connection of its own, since the builds cannot be in one. A build waits for
+    every transaction that keeps a snapshot, so this one must not: a statement with parameters keeps its own until the
+    next one comes, hence the last one has none.
+    """
+    if not partitioned_indexes.missing(connection):
+        return
+    with _connect(conninfo) as guard, guard.transaction():
+        guard.execute(queries["read_committed"])
+        guard.execute(queries["set"], {"name": "lock_timeout", "value": "0"})
+        guard.execute(queries["lock"], {"key": _LOCK_KEY})
+        guard.execute(queries["may_idle"])
+        partitioned_indexes.complete(connection, attach=_retrying(), lock_timeout=LOCK_TIMEOUT)
 
 
 def _begin(connection: Connection, queries: Queries) -> None:
@@ -238,7 +294,7 @@ def _retrying() -> Retrying:
     return Retrying(
         retry=retry_if_exception(_is_transient),
         stop=stop_after_delay(RETRY_FOR_S),
-        wait=wait_random_exponential(multiplier=0.2, max=5),
+        wait=wait_random(*PAUSE_S),
         reraise=True,
     )
 

@@ -5,6 +5,20 @@ Each number is given once. Numbers may be left out, so that work done at the sam
 A file that was released is never edited (its checksum is kept in the database): a change is a new file. Files run on
 PostgreSQL 15 and newer, plain or Supabase, with or without contrib, by a role that may create roles and tables.
 `deviations.toml` lists where they differ from the contract in `tests/data/database-schema.md`, and why.
+
+Sinks of the version before go on writing while a file is applied, and analysts reading. So a file
+
+1. either closes tables that sinks write (ALTER TABLE, a policy, a trigger, a foreign key) or reads or changes their
+   rows, never both: what it closes stays closed to the end of its transaction, and rows may be a billion. A new
+   constraint is NOT VALID and validated by the next file, a new column has a constant default or none;
+2. closes as few of them as it can, in the sinks' order: sessions, recordings, chunks, events, issues, findings;
+3. leaves every statement of the sinks before it valid: a new column that must not be NULL has a default;
+4. makes an index on a partitioned table ON ONLY the parent. The runner builds the partitions' parts beside ingestion
+   (`adapters.partitioned_indexes`);
+5. names what it does to rows that are there, in a line of its own: `-- Changes rows: table, other_table.column`.
+
+`tests/integration/test_migrations_from_earlier.py` and `test_migrations_beside_ingestion.py` hold 1, 3, 4 and 5 against
+every file: they look at the locks that it takes and the rows that it reads.
 """
 
 import re
