@@ -44,7 +44,12 @@ def _add_running(app: typer.Typer) -> None:
 
 
 def _add_operating(app: typer.Typer) -> None:
-    migrate = teach("traceflow migrate", "traceflow migrate --dry-run", "traceflow migrate --status --json")
+    migrate = teach(
+        "traceflow migrate",
+        "traceflow migrate --dry-run",
+        "traceflow migrate --status --json",
+        more="Exit code 1 says: not up to date (--status), or refused.",
+    )
     app.command(short_help="Bring the database up to date.", epilog=migrate)(operate.migrate)
     topics = teach(
         "traceflow topics --replication 3", "traceflow topics --check", more="Exit code 1 says: they differ."

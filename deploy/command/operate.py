@@ -16,7 +16,11 @@ def migrate(
     show_status: Annotated[bool, typer.Option("--status", help="Show each migration's state, change nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring the database to the newest schema: forward only, safe to run twice, safe beside running services."""
+    """Bring the database to the newest schema: forward only, safe to run twice, safe beside running services.
+
+    --status and --dry-run change nothing and are content with an analyst's login. --status ends with exit code 1 unless
+    the database is what this version of TraceFlow expects; --dry-run where it would refuse to migrate.
+    """
     from adapters import migrations
     from deploy.command.answer import print_json, print_table
     from deploy.command.reach import database
@@ -26,9 +30,14 @@ def migrate(
         found = migrations.status(url)
         if as_json:
             print_json(found)
-            return
-        columns = ["version", "name", "state", "applied_at", "ms"]
-        print_table(columns, [[getattr(row, column) for column in columns] for row in found])
+        else:
+            columns = ["version", "name", "state", "applied_at", "ms"]
+            print_table(columns, [[getattr(row, column) for column in columns] for row in found])
+        for row in found:
+            if row.state != "applied":
+                typer.echo(f"{row.name} {_STATES[row.state]}", err=True)
+        if any(row.state != "applied" for row in found):
+            raise typer.Exit(Exit.NO)
         return
     applied = migrations.migrate(url, dry_run=dry_run)
     if as_json:
@@ -39,6 +48,13 @@ def migrate(
         for warning in migration.warnings:
             typer.echo(f"  {warning}")
     typer.echo("the database is up to date" if not (dry_run and applied) else f"{len(applied)} migrations are pending")
+
+
+_STATES = {
+    "pending": "is pending: `traceflow migrate`",
+    "edited": "is not what was applied under its number: restore the file and put the change into a new one",
+    "unknown": "was applied by a newer version of TraceFlow: update this one",
+}
 
 
 def topics_command(

@@ -1,6 +1,5 @@
-"""The runner: history, order, concurrency, refusals; and a database that looks like Supabase's."""
+"""The runner: history, order, concurrency, refusals."""
 
-import itertools
 import secrets
 import threading
 from collections.abc import Iterator
@@ -10,13 +9,14 @@ from hashlib import sha256
 
 import psycopg
 import pytest
-from psycopg import sql
+from psycopg import errors, sql
 from psycopg.conninfo import make_conninfo
 
 from adapters import migrations
 from adapters.migrations import (
     Applied,
     EditedHistory,
+    HiddenHistory,
     MigrationFailed,
     MigrationStatus,
     NewerDatabase,
@@ -26,7 +26,7 @@ from adapters.migrations import (
 )
 from adapters.postgres import Connection
 from schemas.migrations import Migration, load_migrations
-from tests.integration.sink_bench import SinkBench, add_project, event
+from tests.integration.sink_bench import execute
 
 FILES = load_migrations()
 
@@ -141,6 +141,38 @@ def test_status_names_an_edited_file(database: str) -> None:
     assert [row.state for row in status(database)] == ["edited"] + ["applied"] * (len(FILES) - 1)
 
 
+@pytest.fixture
+def login(database: str) -> Iterator[str]:
+    """Give a login without rights."""
+    name = f"login_{secrets.token_hex(4)}"
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'p'").format(sql.Identifier(name)))
+        yield make_conninfo(database, user=name, password="p")
+        connection.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(sql.Identifier(name)))
+
+
+def user(conninfo: str) -> str:
+    return str(psycopg.conninfo.conninfo_to_dict(conninfo)["user"])
+
+
+def test_an_analyst_may_ask_what_was_applied_and_what_would_be(database: str, login: str) -> None:
+    execute(database, "SELECT make_traceflow_analyst(%s)", user(login))
+    assert {row.state for row in status(login)} == {"applied"}
+    assert migrate(login, dry_run=True) == []
+    coming = another("SELECT 1")
+    assert [done.name for done in migrate(login, dry_run=True, files=[*FILES, coming])] == [coming.name]
+
+
+def test_who_sees_no_history_is_not_told_that_there_is_none(database: str, login: str) -> None:
+    with pytest.raises(errors.InsufficientPrivilege):
+        status(login)
+    execute(database, f"GRANT pg_read_all_data TO {user(login)}")
+    with pytest.raises(HiddenHistory, match=f"row-level security hides .* from {user(login)}"):
+        status(login)
+    with pytest.raises(HiddenHistory):
+        migrate(login, dry_run=True)
+
+
 def test_a_file_that_fails_leaves_nothing_and_is_named(database: str) -> None:
     broken = another("CREATE TABLE public.half_done (); SELECT 1 FROM public.no_such_table")
     with pytest.raises(MigrationFailed, match=rf'^{broken.name}: relation "public.no_such_table" does not exist'):
@@ -209,35 +241,3 @@ def test_settings_of_the_role_do_not_reach_the_files(empty_database: str) -> Non
         )
         == 16
     )
-
-
-def test_ingestion_goes_on_while_the_newest_files_are_applied(empty_database: str) -> None:
-    """From the version that was released first, with an analyst's query open: nothing fails, nothing is lost."""
-    migrate(empty_database, files=[file for file in FILES if file.version <= 12])
-    add_project(empty_database)
-    with psycopg.connect(empty_database) as reader, ThreadPoolExecutor(1) as pool:
-        reader.execute("SELECT count(*) FROM traceflow_projects")
-        has_begun, is_migrated = threading.Event(), threading.Event()
-        writing = pool.submit(write_until, empty_database, has_begun, is_migrated)
-        try:
-            assert has_begun.wait(30)
-            assert [done.version for done in migrate(empty_database)] == [f.version for f in FILES if f.version > 12]
-        finally:
-            is_migrated.set()
-        written = writing.result(timeout=30)
-    assert written > 1
-    assert one(empty_database, "SELECT count(*) FROM traceflow_events") == written
-    assert one(empty_database, "SELECT event_count FROM traceflow_sessions") == written
-
-
-def write_until(conninfo: str, has_begun: threading.Event, is_migrated: threading.Event) -> int:
-    """Write events through the sink until told to stop, and one more; return how many."""
-    bench = SinkBench(conninfo, "events")
-    for number in itertools.count(1):
-        is_last = is_migrated.is_set()
-        assert bench.write([bench.events([event(number)])]).inserted == 1
-        has_begun.set()
-        if is_last:
-            break
-    bench.close()
-    return number

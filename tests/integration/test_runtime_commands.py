@@ -18,6 +18,7 @@ from confluent_kafka.admin._resource import ResourceType
 from deploy.command.application import run
 from schemas import topics as declared
 from schemas.messages import DeadLetter, dead_letter_headers
+from schemas.migrations import load_migrations
 from stream_processors.facts import PartitionRecord, partition_record_key
 
 Run = Callable[..., tuple[int, Any]]
@@ -108,6 +109,23 @@ def test_migrations_are_told_and_not_applied_twice(command: Run) -> None:
     assert {migration["state"] for migration in found} == {"applied"}
     assert command("migrate", "--dry-run") == (0, [])
     assert command("migrate") == (0, [])
+
+
+def test_what_is_not_as_it_should_be_is_named_with_exit_code_1_and_no_dry_run_passes_over_it(
+    command: Run, database: str
+) -> None:
+    newest = load_migrations()[-1]
+    with psycopg.connect(database) as connection:
+        connection.execute("DELETE FROM traceflow_schema_migrations WHERE version = %s", (newest.version,))
+    code, found = command("migrate", "--status")
+    assert (code, found[-1]["name"], found[-1]["state"]) == (1, newest.name, "pending")
+    code, found = command("migrate", "--dry-run")
+    assert (code, [migration["name"] for migration in found]) == (0, [newest.name])
+    with psycopg.connect(database) as connection:
+        connection.execute("UPDATE traceflow_schema_migrations SET sha256 = 'other' WHERE version = 2")
+    assert [migration["state"] for migration in command("migrate", "--status")[1][1:3]] == ["edited", "applied"]
+    code, told = command("migrate", "--dry-run")
+    assert (code, "0002_core.sql is not what was applied" in told) == (1, True)
 
 
 def test_a_project_is_made_changed_and_given_another_key(command: Run) -> None:
