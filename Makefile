@@ -3,7 +3,7 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: help install demo test lint format types bench chaos oracle
+.PHONY: help install demo test lint format types bench chaos oracle servers
 
 help:
 	@echo "make install   .venv as locked, Kafka's jars; then .venv/bin/traceflow works"
@@ -13,6 +13,7 @@ help:
 	@echo "make types     mypy --strict"
 	@echo "make bench     the benchmarks               make chaos    break everything under load, hold every row"
 	@echo "make oracle    replay thousands of visits, cut, late, twice and after crashes, beside a plain fold"
+	@echo "make servers   the database's tests on PostgreSQL 15, 16, 17 and 18"
 
 install: .venv/installed
 
@@ -47,3 +48,7 @@ chaos: install
 # ten minutes on one core
 oracle: install
 	TRACEFLOW_ORACLE_EXAMPLES=$${TRACEFLOW_ORACLE_EXAMPLES:-2500} $(PYTHON) -m pytest -o timeout=0 tests/unit/test_replay_oracle.py
+
+# a minute or two a version on an idle machine; VERSIONS="17 18" runs some of them
+servers: install
+	$(PYTHON) -m tests.servers $(VERSIONS)

