@@ -1,11 +1,16 @@
 import re
 from hashlib import sha256
+from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
+from adapters.migrations import LOCK_TIMEOUT, PAUSE_S, RETRY_FOR_S, MigrationStatus
 from schemas.migrations import Migration, MigrationFilesError, in_order, load_migrations
+from tests.servers import SUPPORTED
 
 FILES = load_migrations()
+UPGRADES = (Path(__file__).parents[2] / "deploy/docs/upgrades.md").read_text()
 
 
 def code(migration: Migration) -> str:
@@ -68,3 +73,15 @@ def test_a_function_with_its_owners_rights_fixes_where_it_looks_names_up(migrati
     heads = re.findall(r"CREATE (?:OR REPLACE )?FUNCTION .*?\$[a-z]*\$", migration.sql, re.DOTALL)
     definers = [head for head in heads if "SECURITY DEFINER" in head]
     assert [head for head in definers if "SET search_path" not in head] == []
+
+
+def test_the_page_for_who_upgrades_has_the_times_and_the_states_of_the_code() -> None:
+    text = " ".join(UPGRADES.split())
+    for said in (
+        f"waits for a lock at most {LOCK_TIMEOUT.removesuffix('ms')} ms",
+        f"pauses {PAUSE_S[0]:.0f} to {PAUSE_S[1]:.0f} s, and tries again, for {RETRY_FOR_S:.0f} s",
+        f"PostgreSQL {', '.join(map(str, [*SUPPORTED][:-1]))} or {[*SUPPORTED][-1]}",
+    ):
+        assert said in text
+    states = re.findall(r"^\| `(\w+)` \|", UPGRADES, re.MULTILINE)
+    assert states == list(get_args(get_type_hints(MigrationStatus)["state"]))
