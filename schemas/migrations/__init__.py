@@ -8,9 +8,10 @@ PostgreSQL 15 and newer, plain or Supabase, with or without contrib, by a role t
 
 Sinks of the version before go on writing while a file is applied, and analysts reading. So a file
 
-1. either closes tables that sinks write (ALTER TABLE, a policy, a trigger, a foreign key) or reads or changes their
-   rows, never both: what it closes stays closed to the end of its transaction, and rows may be a billion. A new
-   constraint is NOT VALID and validated by the next file, a new column has a constant default or none;
+1. reads no rows of tables that sinks write once it has closed one (ALTER TABLE, a policy, a trigger, a foreign key,
+   rows that it changes): what is closed stays so to the end of the transaction, and rows may be a billion. So counting
+   comes first in a file, a new constraint is NOT VALID and validated by the next file, a new column has a constant
+   default or none;
 2. closes as few of them as it can, in the sinks' order: sessions, recordings, chunks, events, issues, findings;
 3. leaves every statement of the sinks before it valid: a new column that must not be NULL has a default;
 4. makes an index on a partitioned table ON ONLY the parent. The runner builds the partitions' parts beside ingestion

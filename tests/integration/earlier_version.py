@@ -156,21 +156,36 @@ class Hold:
     """What a file does to tables that sinks write, in its transaction; partitions go by the name of their parent."""
 
     closed: frozenset[str]
-    """Kept from writers, to the end of the transaction."""
+    """Kept from writers, from some statement to the end: by a lock on the table, or on rows that were changed."""
     read: frozenset[str]
-    """Of which rows are read or changed: that takes as long as there are rows."""
+    """Of which rows were read or changed while any was closed: that takes as long as there are rows."""
 
 
-def hold_of(conninfo: str, statements: str) -> Hold:
-    """Run a file's statements, look, and undo them."""
+def hold_of(conninfo: str, script: str) -> Hold:
+    """Run a file's statements one by one, look after each, and undo them."""
+    closed: set[str] = set()
+    read: set[str] = set()
     with psycopg.connect(conninfo) as connection:
         connection.execute(_BUSY.encode())
-        connection.execute(statements.encode())
-        closed, read = ({str(name) for (name,) in connection.execute(q.encode())} for q in (_CLOSED, _READ))
+        before: dict[str, int] = {}
+        for statement in statements_of(script):
+            connection.execute(statement.encode())
+            rows = {str(name): int(count) for name, count in connection.execute(_ROWS_READ.encode())}
+            closed = {str(name) for (name,) in connection.execute(_CLOSED.encode())}
+            read |= {name for name, count in rows.items() if closed and count != before.get(name, 0)}
+            before = rows
         connection.rollback()
     return Hold(frozenset(closed), frozenset(read))
 
 
+def statements_of(script: str) -> list[str]:
+    """Split a file into its statements: quoted texts, and bodies of functions, may hold a semicolon."""
+    return [found[0] for found in _STATEMENT.finditer(script) if found[0].strip(" \n;")]
+
+
+_STATEMENT = re.compile(
+    r"(?:--[^\n]*|'(?:[^']|'')*'|\"[^\"]*\"|\$(\w*)\$.*?\$\1\$|BEGIN ATOMIC\b.*?^END\b|[^;])+", re.DOTALL | re.MULTILINE
+)
 _BUSY = """
 CREATE TEMPORARY TABLE busy ON COMMIT DROP AS
 SELECT c.oid, coalesce(i.inhparent, c.oid)::regclass::text AS name
@@ -178,12 +193,14 @@ FROM pg_class AS c LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid
 WHERE c.relkind IN ('r', 'p') AND has_table_privilege('traceflow_sink', coalesce(i.inhparent, c.oid), 'INSERT')
 """
 _CLOSED = """
-SELECT DISTINCT name FROM busy JOIN pg_locks ON relation = oid WHERE pid = pg_backend_pid()
+SELECT name FROM busy JOIN pg_locks ON relation = oid WHERE pid = pg_backend_pid()
 AND mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+UNION
+SELECT name FROM busy JOIN pg_stat_xact_user_tables ON relid = oid WHERE n_tup_upd + n_tup_del > 0
 """
-_READ = """
-SELECT DISTINCT name FROM busy JOIN pg_stat_xact_user_tables ON relid = oid
-WHERE coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) + n_tup_upd + n_tup_del > 0
+_ROWS_READ = """
+SELECT name, sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) + n_tup_upd + n_tup_del)::bigint
+FROM busy JOIN pg_stat_xact_user_tables ON relid = oid GROUP BY name
 """
 
 

@@ -107,7 +107,7 @@ def test_the_sinks_then_write_into_sessions_of_every_version(climbed: Climbed) -
     assert query(climbed.conninfo, written_to, [event(n)["id"] for n, _ in enumerate(projects)]) == [(len(projects),)]
 
 
-def test_no_file_reads_tables_that_it_keeps_from_the_sinks(climbed: Climbed) -> None:
+def test_no_file_reads_rows_while_it_keeps_tables_from_the_sinks(climbed: Climbed) -> None:
     """What closes them is over at once, what takes long leaves them open: schemas/migrations/__init__.py says how."""
     assert {name: hold for name, hold in climbed.holds.items() if hold.closed and hold.read} == {}
 
@@ -123,8 +123,10 @@ def test_no_file_reads_tables_that_it_keeps_from_the_sinks(climbed: Climbed) -> 
         ("ALTER TABLE public.traceflow_events ADD CHECK (x_position < 1e6)", True, True),
         ("ALTER TABLE public.traceflow_events ADD CHECK (x_position < 1e6) NOT VALID", True, False),
         ("ALTER TABLE public.traceflow_sessions ALTER COLUMN started_at SET NOT NULL", True, False),
-        ("UPDATE public.traceflow_sessions SET city = NULL", False, True),
+        ("UPDATE public.traceflow_sessions SET city = NULL", True, True),
         ("CREATE VIEW public.more AS SELECT * FROM public.traceflow_events", False, False),
+        ("SELECT count(*) FROM public.traceflow_events; LOCK TABLE public.traceflow_events", True, False),
+        ("LOCK TABLE public.traceflow_events; SELECT count(*) FROM public.traceflow_sessions", True, True),
     ],
 )
 def test_what_a_statement_holds_is_seen(climbed: Climbed, statement: str, closes: bool, reads: bool) -> None:

@@ -244,12 +244,12 @@ def is_member_of_owner(connection: Connection) -> bool:
 
 
 def callable_functions(connection: Connection) -> set[tuple[str, str]]:
-    """Return who may call what, but for the owner's own."""
+    """Return who may call what; a function of a trigger cannot be called."""
     roles = [role for role in ROLES if role != "traceflow_sink"]
     rows = connection.execute(
         "SELECT role, p.oid::regprocedure::text FROM pg_proc AS p, unnest(%s::text[]) AS role"
         " WHERE p.pronamespace IN ('public'::regnamespace, 'traceflow_parts'::regnamespace)"
-        " AND has_function_privilege(role, p.oid, 'EXECUTE')"
+        " AND p.prorettype <> 'trigger'::regtype AND has_function_privilege(role, p.oid, 'EXECUTE')"
         " AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = p.oid AND deptype = 'e')",
         (roles,),
     )
