@@ -12,6 +12,8 @@ import pytest
 from psycopg import errors, sql
 from psycopg.conninfo import make_conninfo
 
+from schemas.migrations import load_migrations
+
 Connection = psycopg.Connection[tuple[object, ...]]
 
 SHOP = "11111111-1111-4111-8111-111111111111"
@@ -172,6 +174,7 @@ def test_someone_without_a_claim_sees_no_rows(rows: Database) -> None:
 def test_an_analyst_sees_sessions_events_and_issues_of_all_projects_and_no_recordings(rows: Database) -> None:
     rows.act("traceflow_analyst")
     assert rows.visible() == {
+        "traceflow_schema_migrations": len(load_migrations()),
         "traceflow_projects": 2,
         "traceflow_sessions": 2,
         "traceflow_events": 2,
