@@ -147,6 +147,12 @@ def status(conninfo: str) -> list[MigrationStatus]:
     return found + unknown
 
 
+def unfinished_indexes(conninfo: str) -> list[str]:
+    """Return the indexes that some partitions lack: somebody is building them, or was ended meanwhile."""
+    with _connect(conninfo) as connection:
+        return sorted({part.parent_index for part in partitioned_indexes.missing(connection)})
+
+
 def _state(file: Migration, row: _HistoryRow | None) -> MigrationStatus:
     if row is None:
         return MigrationStatus(file.version, file.name, "pending")

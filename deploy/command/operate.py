@@ -36,7 +36,12 @@ def migrate(
         for row in found:
             if row.state != "applied":
                 typer.echo(f"{row.name} {_STATES[row.state]}", err=True)
-        if any(row.state != "applied" for row in found):
+        unfinished = migrations.unfinished_indexes(url)
+        for index in unfinished:
+            typer.echo(
+                f"{index} is not in every partition yet: being built, or for `traceflow migrate` to finish", err=True
+            )
+        if unfinished or any(row.state != "applied" for row in found):
             raise typer.Exit(Exit.NO)
         return
     applied = migrations.migrate(url, dry_run=dry_run)

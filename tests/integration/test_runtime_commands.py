@@ -128,6 +128,14 @@ def test_what_is_not_as_it_should_be_is_named_with_exit_code_1_and_no_dry_run_pa
     assert (code, "0002_core.sql is not what was applied" in told) == (1, True)
 
 
+def test_an_index_that_some_partitions_lack_is_not_up_to_date(command: Run, database: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("CREATE INDEX idx_half ON ONLY public.traceflow_events (element_id)")
+    assert command("migrate", "--status")[0] == 1
+    assert command("migrate") == (0, [])
+    assert command("migrate", "--status")[0] == 0
+
+
 def test_a_project_is_made_changed_and_given_another_key(command: Run) -> None:
     code, made = command("projects", "create", "shop", "origins=https://shop.example")
     assert code == 0
