@@ -5,10 +5,11 @@ What lives here:
   SQL beside it (`*.sql`, one named sentence each).
 - pure logic: `batching` (when to flush), `backoff` (when to try again), `copy_text` and `event_lines` (rows as COPY
   text), `sqlstates` (whose fault an error is), `verdicts` (what is said about a record), `days` (which have a
-  partition), `page_names` (which pages are one page), `chunks` (what a recording chunk becomes),
-  `issues` (what a UX issue is), `finding_kinds` (what a score is made of), `gaps` (where the log does not continue).
-- tables that several sinks write: `session_rows`, `event_rows`, `recording_rows`, `issue_tables`, `usage`;
-  `record_owner` (whose a record is), `copy_rows` (lines by COPY), `failures` (what the driver raises).
+  partition), `hours` (rows by the hour), `page_names` (which pages are one page), `chunks` (what a recording chunk
+  becomes), `issues` (what a UX issue is), `finding_kinds` (what a score is made of), `gaps` (where the log does not
+  continue).
+- tables that several sinks write: `session_rows`, `event_rows`, `event_hours`, `recording_rows`, `issue_tables`,
+  `usage`; `record_owner` (whose a record is), `copy_rows` (lines by COPY), `failures` (what the driver raises).
 - `offsets`, `writer`: offsets in the rows' transaction, fenced by epoch; `loop`: the consumer beside it; `watchdog`:
   ends a sink that stands still.
 - `partitions`: the days that rows fall into; `export`: a whole recording as one JSON array.

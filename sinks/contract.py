@@ -6,6 +6,7 @@ transaction and moves the offsets; a sink's `store` puts the rows of the batch i
 back and calls `store` again with the same items.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from adapters.kafka_consumer import ConsumedRecord
 from adapters.postgres import Connection, Cursor
 from schemas.topics import Topic
+from sinks.hours import ProjectHour
 from sinks.verdicts import NewRows, Refusal
 
 P = TypeVar("P")
@@ -48,6 +50,8 @@ class Stored:
     duplicates: int = 0
     parkings: list[Parking] = field(default_factory=list)
     new: NewRows = field(default_factory=NewRows)
+    hours: Counter[ProjectHour] = field(default_factory=Counter)
+    """Rows of `traceflow_events` among the inserted."""
 
     def merged(self, other: "Stored") -> "Stored":
         """Return what became of both halves of a batch."""
@@ -56,6 +60,7 @@ class Stored:
             duplicates=self.duplicates + other.duplicates,
             parkings=self.parkings + other.parkings,
             new=NewRows(self.new.sessions | other.new.sessions, self.new.recordings | other.new.recordings),
+            hours=self.hours + other.hours,
         )
 
 

@@ -10,6 +10,7 @@ answers for all of its strings, and again for the JSON text of its `metadata`. `
 because it has to become `\N`.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -50,6 +51,7 @@ EVENT_COLUMNS = (
 _PLAIN = EVENT_COLUMNS[5:]
 _NULLS = (NULL,) * len(_PLAIN)
 _FORMAT = "\t".join(["%s"] * (len(EVENT_COLUMNS) - 1)) + "\n"  # session and project are one piece
+_ESCAPE = re.compile(r"\\(.)")
 _MILLISECONDS = tuple(f".{millisecond:03d}+00" for millisecond in range(1_000))
 
 
@@ -118,6 +120,11 @@ def escaped(text: str) -> str:
     """Escape what COPY would take for its own."""
     # four replaces of a short text cost 0.2 us, one translate() 1 us
     return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+
+
+def unescaped(text: str) -> str:
+    """Undo `escaped`."""
+    return _ESCAPE.sub(lambda escape: {"t": "\t", "n": "\n", "r": "\r"}.get(escape[1], escape[1]), text)
 
 
 def timestamp_text(epoch_ms: int) -> str:

@@ -5,9 +5,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sinks.copy_text import EVENT_COLUMNS
+from sinks.copy_text import EVENT_COLUMNS, unescaped
 from sinks.days import epoch_day
 from sinks.finding_kinds import FINDING_KINDS
+from sinks.hours import HourCounts, counts_by_hour
 from sinks.verdicts import Owner
 
 _TIMESTAMP = EVENT_COLUMNS.index("timestamp")
@@ -37,7 +38,7 @@ class EventLine:
     @property
     def event_type(self) -> str:
         """Return the row's type."""
-        return self.line.split(b"\t", _EVENT_TYPE + 1)[_EVENT_TYPE].decode()
+        return unescaped(self.line.split(b"\t", _EVENT_TYPE + 1)[_EVENT_TYPE].decode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +52,8 @@ class EventLines:
     """COPY lines of the rows whose time is the client's."""
     indexes: Sequence[int]
     """The place of each of these rows in the record."""
-    findings: dict[str, int]
-    """These rows by event_type over the finding kinds."""
+    hours: HourCounts
+    """These rows by hour and event_type."""
     started_at: int
     """The earliest time of all rows, epoch ms."""
     days: frozenset[int]
@@ -65,6 +66,15 @@ class EventLines:
     def owner(self) -> Owner:
         """Return project and session."""
         return self.project_id, self.session_id
+
+    @property
+    def findings(self) -> dict[str, int]:
+        """Return the rows of `lines` by event_type over the finding kinds."""
+        found: dict[str, int] = {}
+        for kinds in self.hours.values():
+            for kind in FINDING_KINDS & kinds.keys():
+                found[kind] = found.get(kind, 0) + kinds[kind]
+        return found
 
     def rows(self) -> list[EventLine]:
         """Return each row of `lines` with its place."""
@@ -80,15 +90,11 @@ class EventLines:
         lost = sorted({row.index for row in (*rows, *self.restamped)} - {row.index for row in left})
         if not left:
             return None, lost
-        findings: dict[str, int] = {}
-        for row in kept:
-            if row.event_type in FINDING_KINDS:
-                findings[row.event_type] = findings.get(row.event_type, 0) + 1
         return replace(
             self,
             lines=b"".join(row.line for row in kept),
             indexes=[row.index for row in kept],
-            findings=findings,
+            hours=counts_by_hour([row.timestamp_ms for row in kept], [row.event_type for row in kept]),
             started_at=min(row.timestamp_ms for row in left),
             days=frozenset(row.day for row in left),
             restamped=restamped,

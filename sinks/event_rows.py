@@ -28,6 +28,7 @@ from sinks.copy_rows import copy_pieces
 from sinks.event_lines import EventLine, EventLines
 from sinks.failures import action_of, refusal_of
 from sinks.finding_kinds import FINDING_KINDS
+from sinks.hours import add_hours
 from sinks.session_rows import SessionDelta, SessionRows
 from sinks.sqlstates import Action
 from sinks.verdicts import Owner, Refusal
@@ -37,6 +38,10 @@ REACH = "15 days"
 
 _LINE = re.compile(r"^COPY [^,]+, \D*(\d+)", re.MULTILINE)
 """The line that COPY's error context names, in whatever language the server speaks."""
+
+
+_Count = tuple[str, str, int, int]
+"""Rows inserted: session, event_type, hour since 1970, how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,10 @@ class EventTable:
         owned = self._claim(cursor, deltas, near, stored, careful=careful)
         parts = self._without_lost(cursor, parts, deltas.keys() - owned, stored)
         if not careful:
-            stored.inserted += self._copy(cursor, [part.content for part in parts if part.owner not in near])
+            copied = [part.content for part in parts if part.owner not in near]
+            stored.inserted += self._copy(cursor, copied)
+            for content in copied:
+                add_hours(stored.hours, content.project_id, content.hours)
         staged = [
             _Staged(part, row, near=row.restamped or part.owner in near)
             for part in parts
@@ -132,7 +140,7 @@ class EventTable:
         counts = self._insert(cursor, "insert_exact", staged, 0, len(staged) - 1)
         if any(each.near for each in staged):
             counts += self._insert(cursor, "insert_near", staged, 0, len(staged) - 1)
-        inserted = sum(count for _, _, count in counts)
+        inserted = sum(count for *_, count in counts)
         if inserted < sum(each.refusal is None for each in staged):
             self._mark_taken(cursor, staged)
         parkings = [Parking(each.part.item, each.refusal) for each in staged if each.refusal is not None]
@@ -167,9 +175,7 @@ class EventTable:
         with cursor.connection.transaction():
             copy_pieces(cursor, self._queries["copy_staged"], rows, rows=end - start)
 
-    def _insert(
-        self, cursor: Cursor, query: str, staged: Sequence[_Staged], first: int, last: int
-    ) -> list[tuple[str, str, int]]:
+    def _insert(self, cursor: Cursor, query: str, staged: Sequence[_Staged], first: int, last: int) -> list[_Count]:
         """Insert the places from first to last; a row that fails there is found by halving and refused."""
         try:
             with cursor.connection.transaction():
@@ -194,14 +200,13 @@ class EventTable:
                     Reason.EVENT_ID_TAKEN, "another session holds an event of this id", index=staged[place].row.index
                 )
 
-    def _count(
-        self, cursor: Cursor, staged: Iterable[_Staged], counts: Iterable[tuple[str, str, int]], stored: Stored
-    ) -> None:
-        """Add what was inserted to the sessions, which this transaction has claimed already."""
+    def _count(self, cursor: Cursor, staged: Iterable[_Staged], counts: Iterable[_Count], stored: Stored) -> None:
+        """Add what was inserted to the sessions, which this transaction has claimed already, and to its hours."""
         deltas = {delta.session_id: delta for delta in _deltas((each.part for each in staged), uncounted=None).values()}
-        for session_id, event_type, count in counts:
+        for session_id, event_type, hour, count in counts:
             findings = {event_type: count} if event_type in FINDING_KINDS else {}
             deltas[session_id].add(events=count, findings=findings)
+            stored.hours[deltas[session_id].project_id, hour, event_type] += count
         counted = [delta for delta in deltas.values() if delta.events]
         self.sessions.count(cursor, counted, stored.new, inserted=True)
 

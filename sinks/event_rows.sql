@@ -31,8 +31,8 @@ COPY pg_temp.traceflow_event_stage (
 ) FROM STDIN;
 
 -- insert_exact --
--- Insert the staged rows of no reach: (id, timestamp) tells whether a row is new. Returns how many rows of each session
--- and type were.
+-- Insert the staged rows of no reach: (id, timestamp) tells whether a row is new. Returns how many rows of each session,
+-- type and hour (since 1970) were.
 WITH inserted AS (
   INSERT INTO public.traceflow_events (
     id, session_id, project_id, "timestamp", metadata, event_type, event_name, page_url, page_title,
@@ -47,9 +47,10 @@ WITH inserted AS (
   WHERE place BETWEEN %(first)s AND %(last)s AND reach = '0'
   ORDER BY place
   ON CONFLICT DO NOTHING
-  RETURNING session_id, event_type
+  RETURNING session_id, event_type, "timestamp"
 )
-SELECT session_id, event_type, count(*) FROM inserted GROUP BY session_id, event_type;
+SELECT session_id, event_type, floor(extract(epoch FROM "timestamp") / 3600)::bigint AS hour, count(*) FROM inserted
+GROUP BY session_id, event_type, hour;
 
 -- insert_near --
 -- Insert the staged rows that may be another try of an event that is stored under another time: only if no row of the
@@ -84,9 +85,10 @@ WITH inserted AS (
   WHERE same.present IS NULL
   ORDER BY id, own_time, place
   ON CONFLICT DO NOTHING
-  RETURNING session_id, event_type
+  RETURNING session_id, event_type, "timestamp"
 )
-SELECT session_id, event_type, count(*) FROM inserted GROUP BY session_id, event_type;
+SELECT session_id, event_type, floor(extract(epoch FROM "timestamp") / 3600)::bigint AS hour, count(*) FROM inserted
+GROUP BY session_id, event_type, hour;
 
 -- taken --
 -- Places of the staged rows whose id another session holds.

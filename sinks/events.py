@@ -19,10 +19,9 @@ from schemas.messages import CLIENT_TIMESTAMP, Event, Kind
 from schemas.reasons import Reason
 from sinks.contract import Prepared, Stored
 from sinks.copy_text import event_line, needs_no_escape, plain_event_lines, session_head
-from sinks.days import epoch_day
 from sinks.event_lines import EventLine, EventLines
 from sinks.event_rows import EventTable
-from sinks.finding_kinds import FINDING_KINDS
+from sinks.hours import HOURS_A_DAY, HourCounts, counts_by_hour
 from sinks.record_owner import object_of, owner_of, text_or_none
 from sinks.verdicts import RecordRefused, Refusal
 
@@ -55,9 +54,9 @@ class EventsSink:
             visitor_id=text_or_none(data.get("visitor_id")),
             lines=rows.lines.encode(),
             indexes=rows.indexes,
-            findings=rows.findings,
+            hours=rows.hours,
             started_at=min(rows.times, default=0),
-            days=frozenset(map(epoch_day, rows.times)),
+            days=rows.days,
             restamped=rows.restamped,
             disbelieved=rows.disbelieved,
         )
@@ -91,10 +90,17 @@ class _Rows:
     lines: str = ""
     indexes: Sequence[int] = ()
     times: list[int] = field(default_factory=list)
-    findings: dict[str, int] = field(default_factory=dict)
+    hours: HourCounts = field(default_factory=dict)
+    """Those of `lines`."""
     restamped: list[EventLine] = field(default_factory=list)
     disbelieved: bool = False
     refusals: list[Refusal] = field(default_factory=list)
+
+    @property
+    def days(self) -> frozenset[int]:
+        """Return the days of all rows."""
+        plain = {hour // HOURS_A_DAY for hour in self.hours}
+        return frozenset(plain.union(row.day for row in self.restamped))
 
 
 def _rows(value: bytes, events: Sequence[Any], head: str) -> _Rows:
@@ -110,15 +116,13 @@ def _plain(events: Sequence[Event], head: str) -> _Rows:
     Raises:
         AttributeError, KeyError, TypeError, ValueError, OverflowError: they do need it.
     """
-    rows = _Rows(
+    times = [event["timestamp"] for event in events]
+    return _Rows(
         lines=plain_event_lines(events, head=head),
         indexes=range(len(events)),
-        times=[event["timestamp"] for event in events],
+        times=times,
+        hours=counts_by_hour(times, [event["event_type"] for event in events]),
     )
-    kinds = [event["event_type"] for event in events]
-    if not FINDING_KINDS.isdisjoint(kinds):
-        rows.findings = dict(Counter(kind for kind in kinds if kind in FINDING_KINDS))
-    return rows
 
 
 def _careful(events: Sequence[Any], head: str) -> _Rows:
@@ -126,10 +130,11 @@ def _careful(events: Sequence[Any], head: str) -> _Rows:
     rows = _Rows()
     lines: list[str] = []
     indexes: list[int] = []
+    hours: dict[int, Counter[str]] = {}
     for index, event in enumerate(events):
         try:
             line = event_line(event, head=head)
-            is_finding = event["event_type"] in FINDING_KINDS
+            counted = counts_by_hour([event["timestamp"]], [event["event_type"]])
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             rows.refusals.append(Refusal(Reason.RECORD_MALFORMED, f"{type(error).__name__}: {error}", index))
             continue
@@ -141,7 +146,7 @@ def _careful(events: Sequence[Any], head: str) -> _Rows:
             continue
         lines.append(line)
         indexes.append(index)
-        if is_finding:
-            rows.findings[event["event_type"]] = rows.findings.get(event["event_type"], 0) + 1
-    rows.lines, rows.indexes = "".join(lines), indexes
+        for hour, kinds in counted.items():
+            hours.setdefault(hour, Counter()).update(kinds)
+    rows.lines, rows.indexes, rows.hours = "".join(lines), indexes, hours
     return rows

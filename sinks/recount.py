@@ -9,12 +9,16 @@ never stored, by at most the smaller of the two.
 The sessions (recordings, issues) are locked against counting before their counters are read, in the order in which the
 sinks lock them, and the rows are counted by a statement that begins after that. Whoever counts meanwhile waits, and
 adds to what stands then.
+
+The events of an hour need neither: a day that can get a row has never been pruned, so they are what its rows say. Rows
+and counts of one transaction are seen together or not at all, so nobody is locked.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from adapters.postgres import Connection, Cursor, read_queries
+from sinks.hours import HOUR_MS, ProjectHour
 from sinks.verdicts import Owner
 
 
@@ -40,6 +44,12 @@ class Recount:
         parameters = _parameters(owners, issue_ids)
         for query in ("lock_sessions", "settle_sessions", "settle_recordings", "settle_issues"):
             cursor.execute(self._queries[query], parameters)
+
+    def settle_hours(self, cursor: Cursor, inserted: Collection[ProjectHour]) -> None:
+        """Set the events of the hours in which rows were put back, in the same transaction."""
+        hours = sorted({hour for _, hour, _ in inserted})
+        if hours:
+            cursor.execute(self._queries["settle_hours"], {"hours": [hour * (HOUR_MS // 1000) for hour in hours]})
 
 
 def _parameters(owners: Collection[Owner], issue_ids: Collection[str]) -> dict[str, object]:

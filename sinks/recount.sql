@@ -165,3 +165,8 @@ FROM (
 ) AS settled
 WHERE held.id = settled.id AND (held.occurrence_count, held.affected_sessions, held.affected_users)
   IS DISTINCT FROM (settled.findings, settled.sessions, settled.visitors);
+
+-- settle_hours --
+-- The events of these hours (epoch seconds) are what their rows say.
+SELECT public.recount_traceflow_event_hours(to_timestamp(hour), to_timestamp(hour) + '1 hour'::interval)
+FROM unnest(%(hours)s::bigint[]) AS hour;

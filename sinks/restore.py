@@ -6,6 +6,7 @@ back was paid for when it came. One transaction holds all of a call; killed anyw
 once and the counters are what they say.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -101,7 +102,8 @@ class _Recounting:
         self._recount.settle(cursor, owners, issue_ids)
         if isinstance(sink, SessionsSink):
             sink.materialise(cursor, closed)
-        stored.new = NewRows()
+        self._recount.settle_hours(cursor, stored.hours)
+        stored.new, stored.hours = NewRows(), Counter()
         return stored
 
 

@@ -20,6 +20,7 @@ from sinks.days import epoch_day
 from sinks.event_lines import EventLines
 from sinks.event_rows import EventTable
 from sinks.finding_kinds import FINDING_KINDS
+from sinks.hours import counts_by_hour
 from sinks.issue_tables import IssueTables
 from sinks.issues import SEVERITIES, IssueKey, issue_key
 from sinks.record_owner import message_of, owner_of, text_or_none, uuid_of
@@ -62,7 +63,6 @@ class SignalsSink:
     def prepare(self, record: ConsumedRecord) -> Prepared[FindingLines] | None:
         """Decode a finding."""
         finding = _finding(record)
-        findings = {finding.kind: 1} if finding.event_row else {}
         head = session_head(finding.session_id, finding.project_id)
         try:
             line = event_line(_row(finding), head=head)
@@ -75,7 +75,7 @@ class SignalsSink:
             visitor_id=finding.visitor_id,
             lines=line.encode() if finding.event_row else b"",
             indexes=range(1) if finding.event_row else (),
-            findings=findings,
+            hours=counts_by_hour([finding.timestamp], [finding.kind]) if finding.event_row else {},
             started_at=finding.timestamp,
             days=frozenset({epoch_day(finding.timestamp)} if finding.event_row else ()),
             finding=finding,

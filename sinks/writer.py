@@ -6,7 +6,8 @@ The order of a batch, the same for every sink:
 2. Move the offsets by compare-and-swap under our epoch. If that fails, somebody else owns a partition: roll back.
 3. Store the rows: sessions first, in order of session id, then what hangs on them (one order, so no deadlocks).
 4. Check the limit of dead letters, then write them, durably. A crash after this leaves a letter that is written again.
-5. Add new sessions and recordings to the subscription that pays for them: last, because all sinks share its row.
+5. Add what was inserted to the events of its hours, and new sessions and recordings to the subscription that pays for
+   them: last, because all sinks share its row.
 6. COMMIT. Only now has anything happened.
 7. (`loop`) Tell Kafka, for tools that show the lag; nothing here ever reads it.
 
@@ -34,6 +35,7 @@ from adapters.postgres import Connection, Cursor, DatabaseRefused
 from sinks.backoff import Backoff
 from sinks.batching import Batch, Span
 from sinks.contract import Parking, Prepared, Sink, Stored
+from sinks.event_hours import EventHoursTable
 from sinks.failures import action_of, refusal_of, summary
 from sinks.metrics import SinkMetrics
 from sinks.offsets import Claim, Fenced
@@ -110,6 +112,7 @@ class Writer(Generic[P]):
     backoff: Backoff = field(default_factory=Backoff)
     on_step: Callable[[Step], None] = lambda _step: None
     days: DayPartitions = field(default_factory=DayPartitions)
+    hours: EventHoursTable = field(default_factory=EventHoursTable)
     usage: UsageTable = field(default_factory=UsageTable)
     abandoned: threading.Event = field(default_factory=threading.Event)
     """Set from another thread: stop retrying. Cleared by whoever hands over the next batch."""
@@ -164,7 +167,8 @@ class Writer(Generic[P]):
             counts = self._counts_after(batch, parkings)
             self.letters.park([self._letter(parking) for parking in parkings])  # 4
             self.on_step(Step.LETTERS_WRITTEN)
-            self.usage.add(cursor, stored.new)  # 5
+            self.hours.add(cursor, stored.hours, sink=self.sink.name, partitions=batch.spans)  # 5
+            self.usage.add(cursor, stored.new)
             self._doubtful = stored
         self.counts = counts  # 6
         self.on_step(Step.COMMITTED)

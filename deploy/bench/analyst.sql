@@ -78,6 +78,10 @@ CROSS JOIN LATERAL (SELECT CASE k WHEN 20 THEN coalesce((SELECT jsonb_object_key
   'pageview', 'click', 'dom_change', 'click', 'network', 'pageview', 'scroll', 'click', 'dom_change', 'input', 'pageview',
   'click', 'custom', 'scroll', 'click', 'pageview', 'scroll', 'click', 'dom_change'])[k] END AS type) AS t;
 
+-- fill_hours --
+-- Events by the hour.
+SELECT public.recount_traceflow_event_hours();
+
 -- fill_issues --
 -- The findings as issues, one a project, type, page and element (or message).
 INSERT INTO public.traceflow_ux_issues (

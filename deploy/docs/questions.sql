@@ -44,11 +44,30 @@ SELECT page, form, field, count(*) AS abandoned FROM traceflow_abandoned_fields
 WHERE "timestamp" > now() - interval '7 days' GROUP BY page, form, field ORDER BY abandoned DESC, page, form, field;
 
 -- slow_answers --
--- How long did clicks of the last day wait for an answer, the slowest elements first?
-SELECT page, element, percentile_disc(0.5) WITHIN GROUP (ORDER BY response_ms) AS median_ms,
-  count(response_ms) AS answered, count(*) AS clicks
-FROM traceflow_click_responses WHERE "timestamp" > now() - interval '1 day' AND source = 'event'
-GROUP BY page, element ORDER BY median_ms DESC NULLS LAST, page, element;
+-- Which elements let the clicks of the last week wait longest for an answer?
+SELECT page, element, median_ms, p95_ms, answered, clicks FROM traceflow_response_times()
+ORDER BY median_ms DESC NULLS LAST, page, element;
+
+-- click_responses --
+-- How long did each click of one session wait, and what answered it?
+SELECT "timestamp", page, element, source, response, response_ms FROM traceflow_click_responses
+WHERE session_id = 'first' ORDER BY "timestamp", event_id;
+
+-- traffic --
+-- How did page views, errors and rage clicks go by day in the last year, and how much of all that happened hurt?
+SELECT day, sum(page_views) AS page_views, sum(errors) AS errors, sum(rage_clicks) AS rage_clicks,
+  round(1000 * sum(findings) / sum(events), 1) AS findings_per_1000
+FROM traceflow_traffic_by_day WHERE day > current_date - 365 GROUP BY day ORDER BY day;
+
+-- hours_of_the_day --
+-- At which hours of the day (UTC) was there most to be annoyed at in the last week?
+SELECT extract(hour FROM hour AT TIME ZONE 'UTC')::integer AS hour_of_day, sum(events) AS events, sum(findings) AS findings
+FROM traceflow_traffic_by_hour WHERE hour > now() - interval '7 days' GROUP BY hour_of_day ORDER BY findings DESC, hour_of_day;
+
+-- event_types --
+-- How many events of each type came in the last week, findings among them?
+SELECT event_type, sum(events) AS events FROM traceflow_event_hours
+WHERE hour > now() - interval '7 days' GROUP BY event_type ORDER BY events DESC, event_type;
 
 -- timeline --
 -- What happened in one session, findings among the events?

@@ -75,6 +75,8 @@ class Check:
         for partition, bounds in ends.recordings.items():
             start = self.log.start(topics.RECORDINGS, partition, bounds, since_ms=since_ms)
             self._check_chunks(partition, start, bounds[1])
+        if self.meant.session_id is None:
+            self.report.differences += self.tables.hours(self.meant.project_id)
         return self.report
 
     def _judge(

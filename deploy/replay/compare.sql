@@ -166,3 +166,11 @@ ORDER BY expected.session_id;
 -- offsets --
 -- How far the sinks have stored each partition of these topics.
 SELECT topic, part, max(next_offset) FROM public.traceflow_sink_offsets WHERE topic = ANY(%(topics)s) GROUP BY topic, part;
+
+-- hours --
+-- Hours whose events are not what their rows say, and both.
+SELECT project_id::text,
+  to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24"Z"') || ' ' || event_type || ': ' || counted || ', rows: ' || stored
+FROM public.traceflow_event_hour_differences()
+WHERE %(project_id)s::uuid IS NULL OR project_id = %(project_id)s::uuid
+ORDER BY project_id, hour, event_type;

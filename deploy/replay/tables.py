@@ -178,6 +178,13 @@ class Tables:
             for session_id, project_id, missing in rows
         ]
 
+    def hours(self, project_id: str | None) -> list[Difference]:
+        """Compare the events of each hour, of one project or all, with the rows; only days that are kept can tell."""
+        return [
+            Difference("traceflow_event_hours", CHANGED, str(project or ""), "", str(name))
+            for project, name in self._ask("hours", {"project_id": project_id})
+        ]
+
     def _ask(self, query: str, parameters: Mapping[str, object]) -> Iterable[tuple[object, ...]]:
         cursor: Cursor = self.connection.execute(self._queries[query], parameters)
         return cursor.fetchall()

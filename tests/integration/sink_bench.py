@@ -207,6 +207,7 @@ _WRITTEN = (
     "traceflow_ai_queue",
     "traceflow_ux_issues",
     "traceflow_events",
+    "traceflow_event_hour_counts",
     "session_recording_chunks",
     "session_recordings",
     "traceflow_sessions",
@@ -252,15 +253,24 @@ GROUP BY s.session_id, s.finding_counts ORDER BY 1
 """
 
 
+HOURS = "SELECT project_id::text, hour, event_type, events FROM traceflow_event_hours ORDER BY 1, 2, 3"
+
+HOURS_RECOUNTED = """
+SELECT project_id::text, date_trunc('hour', "timestamp", 'UTC'), event_type, count(*)
+FROM traceflow_events GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+"""
+
+
 def assert_counters_equal_rows(url: str) -> None:
-    """Hold what every session promises: its counters are count(*) over its rows, its score that of its counts."""
+    """Hold what sessions and hours promise: counters are count(*) over their rows, the score that of its counts."""
     assert query(url, COUNTERS) == query(url, RECOUNTED)
+    assert query(url, HOURS) == query(url, HOURS_RECOUNTED)
 
 
 _COMPARED = (
     *("traceflow_events", "traceflow_sessions", "session_recordings", "session_recording_chunks"),
     *("traceflow_ai_queue", "traceflow_ux_issues", "traceflow_ux_issue_findings", "traceflow_ux_issue_sessions"),
-    *("traceflow_ux_issue_visitors", "traceflow_subscriptions", "traceflow_sink_offsets"),
+    *("traceflow_ux_issue_visitors", "traceflow_subscriptions", "traceflow_sink_offsets", "traceflow_event_hours"),
 )
 
 

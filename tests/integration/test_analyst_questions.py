@@ -19,11 +19,11 @@ import pytest
 from psycopg import sql
 
 from adapters.postgres import parse_queries
-from deploy.bench.analyst import DAYS_READ, days_read
+from deploy.bench.analyst import DAYS_READ, REASONS, days_read
 from schemas.messages import Finding
 from tests import database_docs
 from tests.analyst_visits import BANK, HOUR_MS, SHOP, Visit, visits, write
-from tests.integration.sink_bench import NOW_MS, add_project, copied_database
+from tests.integration.sink_bench import add_project, copied_database
 
 QUESTIONS = parse_queries(database_docs.QUESTIONS.read_text())
 WEIGHTS = {"error": 5, "rage_click": 4, "error_click": 4, "form_abandonment": 3, "dead_click": 2} | dict.fromkeys(
@@ -70,6 +70,10 @@ def rounded(value: Decimal, places: str) -> Decimal:
     return value.quantize(Decimal(places), ROUND_HALF_UP)
 
 
+def share(some: int, of: int) -> Decimal | None:
+    return rounded(Decimal(some) / of, "0.001") if of else None
+
+
 def sessions_to_watch(given: Sequence[Visit]) -> Rows:
     rows: Rows = []
     for visit in given:
@@ -92,10 +96,9 @@ def funnel(given: Sequence[Visit]) -> Rows:
         seen = sorted((e["timestamp"], e["id"], e["page_url"]) for e in visit.events if e["event_type"] == "pageview")
         pages = [path(url) for *_, url in seen] or [path(url) for url in visit.snapshot.pages_visited]
         came.update(range(steps_reached(pages, patterns)))
-    shares = [(Decimal(came[n]) / came[0], Decimal(came[n]) / came[n - 1] if n else None) for n in range(len(steps))]
     return [
-        (n + 1, step, came[n], rounded(first, "0.001"), before and rounded(before, "0.001"))
-        for n, (step, (first, before)) in enumerate(zip(steps, shares, strict=True))
+        (n + 1, step, came[n], share(came[n], came[0]), share(came[n], came[n - 1] if n else 0))
+        for n, step in enumerate(steps)
     ]
 
 
@@ -155,27 +158,78 @@ def abandoned_fields(given: Sequence[Visit]) -> Rows:
     return sorted([(*where, n) for where, n in fields.items()], key=lambda row: (-row[3], row[:3]))
 
 
+def answered_clicks(visit: Visit) -> Iterator[tuple[dict[str, Any], str | None, int | None]]:
+    """Yield each click with what answered it first, and after how many ms."""
+    clicks = [e for e in visit.events if e["event_type"] == "click" and e.get("event_name") != "dblclick"]
+    answers = [
+        e for e in visit.events if e["event_type"] in ("dom_change", "network", "pageview", "visibility", "custom")
+    ]
+    for click in clicks:
+        at = click["timestamp"]
+        other = min((e["timestamp"] for e in clicks if e["timestamp"] > at), default=math.inf)
+        in_time = [e for e in answers if at <= e["timestamp"] <= min(at + 10_000, other)]
+        at_first, answer = min(((e["timestamp"], e["event_type"]) for e in in_time), default=(None, None))
+        yield click, answer, None if at_first is None else at_first - at
+
+
+def percentile(values: Sequence[int], share: float) -> int | None:
+    return sorted(values)[math.ceil(len(values) * share) - 1] if values else None
+
+
 def slow_answers(given: Sequence[Visit]) -> Rows:
     waits = defaultdict(list)
     for visit in given:
-        if visit.snapshot.started_at < NOW_MS - 24 * HOUR_MS:
-            continue
-        clicks = [e for e in visit.events if e["event_type"] == "click" and e.get("event_name") != "dblclick"]
-        answers = [
-            e for e in visit.events if e["event_type"] in ("dom_change", "network", "pageview", "visibility", "custom")
-        ]
-        for click in clicks:
-            at = click["timestamp"]
-            later = [e["timestamp"] for e in answers if at <= e["timestamp"] <= at + 10_000]
-            other = min((e["timestamp"] for e in clicks if e["timestamp"] > at), default=math.inf)
-            first = min(later, default=math.inf)
-            wait = int(first - at) if first <= other and first < math.inf else None
+        for click, _, wait in answered_clicks(visit):
             waits[path(click["page_url"]), click.get("element_selector")].append(wait)
     rows: Rows = []
     for (where, element), of in waits.items():
-        known = sorted(wait for wait in of if wait is not None)
-        rows.append((where, element, known[math.ceil(len(known) / 2) - 1] if known else None, len(known), len(of)))
+        known = [wait for wait in of if wait is not None]
+        rows.append((where, element, percentile(known, 0.5), percentile(known, 0.95), len(known), len(of)))
     return sorted(rows, key=lambda row: (row[2] is None, -(row[2] or 0), row[0], row[1] is None, row[1] or ""))
+
+
+def click_responses(given: Sequence[Visit]) -> Rows:
+    rows: list[tuple[Any, ...]] = []
+    for visit in given:
+        if visit.id == "first":
+            for click, answer, wait in answered_clicks(visit):
+                shown = (path(click["page_url"]), click.get("element_selector"), "event", answer, wait)
+                rows.append((click["timestamp"], click["id"], shown))
+            for f in visit.findings:
+                if f.kind == "slow_load" and "response_ms" in f.evidence:
+                    wait = f.evidence["response_ms"]
+                    shown = (path(f.page_url or ""), f.element_selector, "recording", "change", wait)
+                    rows.append((f.timestamp, f.id, shown))
+    return [(datetime.fromtimestamp(at / 1000, UTC), *shown) for at, _, shown in sorted(rows)]
+
+
+def traffic(given: Sequence[Visit]) -> Rows:
+    days: dict[date, Counter[str]] = defaultdict(Counter)
+    for visit in given:
+        for row in visit.rows():
+            days[datetime.fromtimestamp(row["timestamp"] / 1000, UTC).date()][row["event_type"]] += 1
+    return [
+        (
+            *(day, of["pageview"], of["error"], of["rage_click"]),
+            rounded(1000 * Decimal(sum(n for kind, n in of.items() if kind in WEIGHTS)) / of.total(), "0.1"),
+        )
+        for day, of in sorted(days.items())
+    ]
+
+
+def hours_of_the_day(given: Sequence[Visit]) -> Rows:
+    events, findings = Counter[int](), Counter[int]()
+    for visit in given:
+        for row in visit.rows():
+            hour = row["timestamp"] // HOUR_MS % 24
+            events[hour] += 1
+            findings[hour] += row["event_type"] in WEIGHTS
+    return sorted([(hour, n, findings[hour]) for hour, n in events.items()], key=lambda row: (-row[2], row[0]))
+
+
+def event_types(given: Sequence[Visit]) -> Rows:
+    types = Counter(row["event_type"] for visit in given for row in visit.rows())
+    return sorted(types.items(), key=lambda row: (-row[1], row[0]))
 
 
 def timeline(given: Sequence[Visit]) -> Rows:
@@ -204,6 +258,10 @@ ANSWERS: Mapping[str, Callable[[Sequence[Visit]], Rows]] = {
     "errors": errors,
     "abandoned_fields": abandoned_fields,
     "slow_answers": slow_answers,
+    "click_responses": click_responses,
+    "traffic": traffic,
+    "hours_of_the_day": hours_of_the_day,
+    "event_types": event_types,
     "timeline": timeline,
     "recording": recording,
 }
@@ -257,15 +315,56 @@ def test_a_stranger_is_answered_from_no_visit(database: str, question: str) -> N
     assert [row for row in rows if question != "funnel" or row[2:] != (0, None, None)] == []
 
 
-@pytest.mark.parametrize("question", DAYS_READ)
-def test_a_question_reads_the_days_that_it_asks_for(database: str, question: str) -> None:
+def test_of_every_question_is_known_how_many_days_it_reads() -> None:
+    assert set(DAYS_READ) == set(QUESTIONS)
+    assert {name for name, most in DAYS_READ.items() if most is None} <= set(REASONS)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_question_reads_no_days_but_those_that_it_asks_for(database: str, question: str) -> None:
     with psycopg.connect(database) as connection:
         connection.execute("SET LOCAL ROLE traceflow_analyst")
-        assert 0 < len(days_read(connection, QUESTIONS[question])) <= DAYS_READ[question]
+        if question == "recording":
+            connection.execute("SET LOCAL ROLE traceflow_recording_viewer")
+        read = days_read(connection, QUESTIONS[question])
+        most = DAYS_READ[question]
+        if most is not None:
+            assert len(read) <= most
+            assert bool(read) == bool(most)
+
+
+_DAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+_OF_THE_DAY = f""""timestamp" >= '{_DAY}' AND "timestamp" < '{_DAY + timedelta(days=1)}'"""
+
+VIEWS: Mapping[str, tuple[str, int]] = {
+    "session_recordings_full": ("session_id = 'first'", 0),
+    "traceflow_session_overview": ("started_at > now() - interval '7 days'", 0),
+    "traceflow_session_timeline": (_OF_THE_DAY, 1),
+    "traceflow_painful_elements": ("true", 0),
+    "traceflow_frustration_by": ("dimension = 'browser' AND day > current_date - 7", 0),
+    "traceflow_error_groups": ("last_detected_at > now() - interval '7 days'", 4),
+    "traceflow_abandoned_fields": (_OF_THE_DAY, 1),
+    "traceflow_click_responses": (_OF_THE_DAY, 2),
+    "traceflow_event_hours": ("hour > now() - interval '7 days'", 0),
+    "traceflow_traffic_by_hour": ("hour > now() - interval '7 days'", 0),
+    "traceflow_traffic_by_day": ("day > current_date - 365", 0),
+}
+"""Each view with what one asks of it, and how many days of events its plan then reads: of the errors those of the
+last one of each group, and the visits are three days old at most; an answer to a click may come after midnight."""
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_reads_no_days_but_those_that_it_must(database: str, view: str) -> None:
+    condition, days = VIEWS[view]
+    with psycopg.connect(database) as connection:
+        read = days_read(connection, f"SELECT * FROM {view} WHERE {condition}".encode())  # noqa: S608
+    assert len(read) <= days
+    assert bool(read) == bool(days)
 
 
 def test_every_view_is_asked_by_a_question(database: str) -> None:
     with psycopg.connect(database) as connection:
         views = connection.execute("SELECT viewname::text FROM pg_views WHERE schemaname = 'public'").fetchall()
     text = b"\n".join(QUESTIONS.values()).decode()
-    assert [name for (name,) in views if not re.search(rf"\b{name}\b", text)] == []
+    assert {name for (name,) in views} == set(VIEWS)
+    assert [name for name in VIEWS if not re.search(rf"\b{name}\b", text)] == []

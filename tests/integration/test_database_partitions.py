@@ -85,7 +85,7 @@ def test_a_new_partition_has_the_indexes_trigger_and_compression_of_its_parent(d
     ensure_day(database, "traceflow_events")
     compare = (
         "SELECT (SELECT count(*) FROM pg_index WHERE indrelid = c.oid),"
-        " (SELECT count(*) FROM pg_trigger WHERE tgrelid = c.oid),"
+        " (SELECT count(*) FROM pg_trigger WHERE tgrelid = c.oid AND tgtype & 1 = 1),"
         " (SELECT array_agg((attname, attcompression, attstorage)::text ORDER BY attname) FROM pg_attribute"
         "  WHERE attrelid = c.oid AND attnum > 0), relrowsecurity"
         " FROM pg_class AS c WHERE oid = %s::regclass"

@@ -56,6 +56,8 @@ INSERT INTO traceflow_sessions (session_id, project_id) SELECT session, project 
 INSERT INTO traceflow_events (session_id, project_id, event_type, page_url, metadata)
   SELECT session, project, kind, 'https://shop.example/a', '{{"field_names": ["mail"], "response_ms": 3000}}'
   FROM tags, unnest(ARRAY['click', 'form_abandonment', 'slow_load']) AS kind;
+INSERT INTO traceflow_event_hour_counts (project_id, hour, event_type, sink, part, events)
+  SELECT project, date_trunc('hour', now(), 'UTC'), session, 'events', 0, 1 FROM tags;
 INSERT INTO session_recordings (session_id, project_id) SELECT session, project FROM tags;
 INSERT INTO session_recording_chunks (session_id, project_id, seq, chunk_day, codec, events, raw_size_bytes)
   SELECT session, project, 0, (now() AT TIME ZONE 'UTC')::date, 'json', '[]', 2 FROM tags;
@@ -101,6 +103,9 @@ VIEWS = {
     "traceflow_error_groups": "traceflow_ux_issues",
     "traceflow_abandoned_fields": "traceflow_events",
     "traceflow_click_responses": "traceflow_events",
+    "traceflow_event_hours": "traceflow_event_hour_counts",
+    "traceflow_traffic_by_hour": "traceflow_event_hour_counts",
+    "traceflow_traffic_by_day": "traceflow_event_hour_counts",
 }
 """The table whose policies decide what a view shows."""
 
