@@ -44,8 +44,8 @@ SELECT page, form, field, count(*) AS abandoned FROM traceflow_abandoned_fields
 WHERE "timestamp" > now() - interval '7 days' GROUP BY page, form, field ORDER BY abandoned DESC, page, form, field;
 
 -- slow_answers --
--- Which elements let the clicks of the last week wait longest for an answer?
-SELECT page, element, median_ms, p95_ms, answered, clicks FROM traceflow_response_times()
+-- Which elements let the clicks of the last day wait longest for an answer?
+SELECT page, element, median_ms, p95_ms, answered, clicks FROM traceflow_response_times(now() - interval '1 day')
 ORDER BY median_ms DESC NULLS LAST, page, element;
 
 -- click_responses --

@@ -23,7 +23,7 @@ from deploy.bench.analyst import DAYS_READ, REASONS, days_read
 from schemas.messages import Finding
 from tests import database_docs
 from tests.analyst_visits import BANK, HOUR_MS, SHOP, Visit, visits, write
-from tests.integration.sink_bench import add_project, copied_database
+from tests.integration.sink_bench import NOW_MS, add_project, copied_database
 
 QUESTIONS = parse_queries(database_docs.QUESTIONS.read_text())
 WEIGHTS = {"error": 5, "rage_click": 4, "error_click": 4, "form_abandonment": 3, "dead_click": 2} | dict.fromkeys(
@@ -179,6 +179,8 @@ def percentile(values: Sequence[int], share: float) -> int | None:
 def slow_answers(given: Sequence[Visit]) -> Rows:
     waits = defaultdict(list)
     for visit in given:
+        if visit.snapshot.started_at < NOW_MS - 24 * HOUR_MS:
+            continue
         for click, _, wait in answered_clicks(visit):
             waits[path(click["page_url"]), click.get("element_selector")].append(wait)
     rows: Rows = []
