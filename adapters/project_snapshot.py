@@ -13,8 +13,9 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import get_args
 
 import psycopg
 from psycopg import sql
@@ -24,7 +25,7 @@ from pydantic import ValidationError
 from adapters.postgres import DatabaseRefused, connect, read_queries
 from adapters.projects import hash_key, read_stored_settings
 from schemas.connections import DatabaseSettings
-from schemas.projects import NOTIFY_CHANNEL, Project
+from schemas.projects import NOTIFY_CHANNEL, IngestRoute, Project
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class ProjectSnapshot:
         self._queries = read_queries("adapters", "projects.sql")
         self._by_key: dict[bytes, Project] = {}
         self._found: dict[bytes, Project] = {}
+        self._limited: Mapping[IngestRoute, int] = {}
         self._unknown: OrderedDict[bytes, float] = OrderedDict()
         self._confirmed_s = clock()
         self._connected = False
@@ -84,6 +86,11 @@ class ProjectSnapshot:
     def keys(self) -> int:
         """Count the keys in the snapshot."""
         return len(self._by_key)
+
+    @property
+    def limited(self) -> Mapping[IngestRoute, int]:
+        """Count the projects whose plan is used up, by the route that it closes, as of the last load."""
+        return self._limited
 
     @property
     def remembered_unknown(self) -> int:
@@ -109,8 +116,8 @@ class ProjectSnapshot:
                 (await asyncio.to_thread(connect, self._database, application_name="traceflow-gateway-check")).close()
                 connection = self._connection = await self._listen()
                 break
-            except psycopg.errors.UndefinedTable as error:
-                raise DatabaseRefused("the tables are missing: run `traceflow migrate`") from error
+            except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction) as error:
+                raise DatabaseRefused("tables or functions are missing: run `traceflow migrate`") from error
             except (psycopg.Error, OSError, TimeoutError) as error:
                 if self._clock() >= deadline:
                     raise TimeoutError(f"postgres cannot be reached: {_one_line(error)}") from error
@@ -179,17 +186,21 @@ class ProjectSnapshot:
         """Replace the snapshot; it is swapped whole, so that a revoked key ends with it."""
         known = {(p.id, p.settings_version, p.quota_limited): p for p in self._by_key.values()}
         by_key: dict[bytes, Project] = {}
+        limited: dict[IngestRoute, set[str]] = {route: set() for route in get_args(IngestRoute)}
         self._found.clear()
         async with asyncio.timeout(QUERY_TIMEOUT_S):
             cursor = await connection.execute(self._queries["by_key"], {"key_hash": None})
         while rows := await cursor.fetchmany(_SLICE):
             for row in rows:
-                project = known.get((row[1], row[2], row[4])) or _project(row)
+                project = known.get((row[1], row[2], frozenset(row[4]))) or _project(row)
                 if project is not None:
                     by_key[bytes(row[0])] = project
+                    for route in project.quota_limited:
+                        limited[route].add(project.id)
             await asyncio.sleep(0)
         # a key found by its own query meanwhile may be younger than what was loaded
         self._by_key = {**self._found, **by_key}
+        self._limited = {route: len(projects) for route, projects in limited.items()}
         self._connected = True
         self._confirmed_s = self._clock()
 

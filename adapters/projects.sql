@@ -1,22 +1,24 @@
 -- Projects, their keys and their settings. A project without settings has the defaults, as version 0.
 
 -- by_key --
--- Give what the gateway knows of every usable key; quota_limited once the owner's subscription has used its sessions.
+-- Give what the gateway knows of every usable key, with the routes for which its owner's plan is used up: all without
+-- sessions left, that of recordings without recordings left.
 SELECT k.key_hash,
        k.project_id::text,
        coalesce(s.version, 0),
        coalesce(s.settings, '{}'),
-       coalesce(q.used_up, false)
+       array_remove(ARRAY[
+         CASE WHEN may.sessions_used >= may.sessions_limit THEN 'events' END,
+         CASE WHEN may.sessions_used >= may.sessions_limit OR may.recordings_used >= may.recordings_limit
+           THEN 'recordings' END
+       ], NULL)
 FROM public.traceflow_project_keys k
 JOIN public.traceflow_projects p ON p.id = k.project_id
 LEFT JOIN LATERAL (
   SELECT version, settings FROM public.traceflow_project_settings
   WHERE project_id = k.project_id ORDER BY version DESC LIMIT 1
 ) s ON true
-LEFT JOIN LATERAL (
-  SELECT sessions_used >= sessions_limit AS used_up FROM public.traceflow_subscriptions
-  WHERE user_id = p.owner_id AND status IN ('active', 'trial') ORDER BY created_at DESC LIMIT 1
-) q ON true
+LEFT JOIN LATERAL public.traceflow_entitlements(p.owner_id, now()) AS may ON true
 WHERE k.revoked_at IS NULL AND (%(key_hash)s::bytea IS NULL OR k.key_hash = %(key_hash)s)
 
 -- add_project --

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Final
 
 from falcon.asgi import Response
 
@@ -29,7 +30,7 @@ _INFLATED_HERE = 500_000
 class EventsResource:
     """Takes the events of one request."""
 
-    route = "events"
+    route: Final = "events"
 
     def __init__(self, flow: RequestFlow, lane: Lane, settings: GatewaySettings, *, version: str) -> None:
         self._flow = flow
@@ -52,7 +53,7 @@ class EventsResource:
         """
         flow = self._flow
         key = key_outside_body(req.raw_headers, req.query)
-        admitted = await flow.admit(req, key) if key else None
+        admitted = await flow.admit(req, key, self.route) if key else None
         if not isinstance(admitted, Dropped):
             flow.check_gate(self._lane)
             if admitted is not None:
@@ -91,7 +92,7 @@ class EventsResource:
                     return _Sent(flow.send(self._lane, admitted.project, [record]), events, ())
             decoded = _decode(json)
             if admitted is None:
-                admission_ = await flow.admit(req, key_in_body(decoded.value))
+                admission_ = await flow.admit(req, key_in_body(decoded.value), self.route)
                 if isinstance(admission_, Dropped):
                     return admission_
                 admitted = admission_

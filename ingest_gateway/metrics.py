@@ -121,6 +121,12 @@ class GatewayMetrics:
             f"{PREFIX}evicted_connections", "Idle connections ended to make room for new ones.", registry=registry
         )
         self.projects = Gauge(f"{PREFIX}projects_keys", "Keys in the snapshot of projects.", registry=registry)
+        self.projects_limited = Gauge(
+            f"{PREFIX}projects_limited",
+            "Projects whose plan is used up: events without sessions left, recordings without either of the two left.",
+            ("route",),
+            registry=registry,
+        )
         self.projects_age_seconds = Gauge(
             f"{PREFIX}projects_age_seconds",
             "Since the snapshot of projects was last known to be current.",

@@ -249,7 +249,11 @@ def _accepted() -> Schema:
         "properties": {
             "accepted": {"type": "integer", "minimum": 0},
             "rejected": {"type": "array", "items": verdict},
-            "quota_limited": {"type": "boolean", "description": "the plan is used up: stop sending"},
+            "quota_limited": {
+                "type": "boolean",
+                "description": "the plan is used up for what this path takes, until the next billing period at the "
+                "latest: stop sending it. Recordings may be used up while events are still taken",
+            },
             "privacy_signal": {"type": "boolean", "description": "the user asked not to be tracked: stop sending"},
         },
     }

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Final
 
 from falcon.asgi import Response
 
@@ -17,7 +18,7 @@ from ingest_gateway.settings import GatewaySettings
 class RecordingsResource:
     """Takes one chunk of a recording."""
 
-    route = "recordings"
+    route: Final = "recordings"
 
     def __init__(self, flow: RequestFlow, lane: Lane, settings: GatewaySettings) -> None:
         self._flow = flow
@@ -34,7 +35,7 @@ class RecordingsResource:
         4. It goes to the producer as it came; the answer waits until the broker has it.
         """
         flow = self._flow
-        admitted = await flow.admit(req, key_outside_body(req.raw_headers, req.query))
+        admitted = await flow.admit(req, key_outside_body(req.raw_headers, req.query), self.route)
         if isinstance(admitted, Dropped):
             flow.metrics.dropped_requests.labels(admitted.cause).inc()
             accept(resp, dropped_body(admitted.cause))

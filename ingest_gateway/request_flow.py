@@ -36,7 +36,7 @@ from ingest_gateway.records import Origin, Outgoing
 from ingest_gateway.refusal import Refusal
 from ingest_gateway.request import GatewayRequest
 from ingest_gateway.spool import Spool, SpoolFull
-from schemas.projects import Project, record_settings
+from schemas.projects import IngestRoute, Project, record_settings
 from schemas.reasons import Reason
 
 _USER_AGENT_LIMIT = 512
@@ -105,7 +105,7 @@ class RequestFlow:
     """Requests that wait for their acknowledgement, in both lanes."""
     _buckets: dict[str, TokenBucket] = field(default_factory=dict)
 
-    async def admit(self, request: GatewayRequest, key: str | None) -> Admitted | Dropped:
+    async def admit(self, request: GatewayRequest, key: str | None, route: IngestRoute) -> Admitted | Dropped:
         """Find the project and apply its rules to what is known before the body.
 
         Raises:
@@ -120,7 +120,7 @@ class RequestFlow:
         private = settings.privacy_signal != "ignore" and asks_for_privacy(request.raw_headers)
         if private and settings.privacy_signal == "drop":
             return Dropped("privacy_signal")
-        if project.quota_limited:
+        if route in project.quota_limited:
             return Dropped(Reason.QUOTA_LIMITED.value)
         if settings.events_per_second:
             self._check_rate(project)

@@ -192,6 +192,8 @@ class Watch:
         metrics.held_body_bytes.set(self._bodies.size)
         metrics.connections.set(len(self._server.server_state.connections))
         metrics.projects.set(self._projects.keys)
+        for route, projects in self._projects.limited.items():
+            metrics.projects_limited.labels(route).set(projects)
         metrics.projects_age_seconds.set(self._projects.age_s)
 
 

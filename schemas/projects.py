@@ -8,6 +8,9 @@ from schemas.messages import RecordSettings
 
 NOTIFY_CHANNEL = "traceflow_projects"
 
+IngestRoute = Literal["events", "recordings"]
+"""What a request sends."""
+
 
 class ProjectSettings(BaseModel):
     """A version of a project's settings as `traceflow_project_settings.settings` holds it; each has a default."""
@@ -38,8 +41,8 @@ class Project(BaseModel):
     id: str
     settings_version: int
     settings: ProjectSettings
-    quota_limited: bool = False
-    """The owner's plan is used up: events are refused politely."""
+    quota_limited: frozenset[IngestRoute] = frozenset()
+    """For what the owner's plan is used up: it is refused politely. Without sessions left that is everything."""
 
 
 def record_settings(version: int, settings: ProjectSettings) -> RecordSettings:

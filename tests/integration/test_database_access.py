@@ -203,6 +203,7 @@ def test_the_gateway_reads_what_it_answers_from_and_nothing_else(rows: Database)
         "traceflow_projects": 2,
         "traceflow_project_settings": 1,
         "traceflow_subscriptions": 2,
+        "traceflow_plans": 4,
     }
     assert rows.connection.execute("SELECT key_hash FROM traceflow_project_keys").rowcount == 1
 

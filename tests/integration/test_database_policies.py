@@ -305,7 +305,10 @@ def test_no_partition_can_be_reached_but_through_its_parent(trial: Trial) -> Non
 
 
 def test_functions_with_their_owners_rights_answer_about_the_caller_only(trial: Trial) -> None:
-    """One that could be asked about others would pass by the policies. is_traceflow_admin is the contract's."""
+    """One that could be asked about others would pass by the policies. is_traceflow_admin is the contract's.
+
+    Those about plans take a user and are for the sinks, who count, and for the service, to whom no policies apply.
+    """
     functions: dict[str, list[str]] = dict(
         trial.connection.execute(QUERIES["definers"], {"roles": list(ROLES)}).fetchall()
     )
@@ -313,6 +316,13 @@ def test_functions_with_their_owners_rights_answer_about_the_caller_only(trial: 
         "is_traceflow_admin(uuid)": ["authenticated", "service_role"],
         "traceflow_my_projects()": list(ROLES),
         "traceflow_parts.ensure_day(regclass,date)": ["traceflow_sink", "service_role"],
+        "traceflow_my_entitlements()": ["authenticated"],
+        "traceflow_my_feature(text)": ["authenticated"],
+        "traceflow_has_feature(uuid,text)": ["service_role"],
+        "traceflow_use_feature(uuid,text,integer)": ["service_role"],
+        "traceflow_use_ai_credits(uuid,integer)": ["service_role"],
+        "traceflow_use_plan(uuid,integer,integer,integer)": [],
+        "traceflow_count_usage(uuid[],integer[],integer[])": ["traceflow_sink"],
     }
     for user, projects in ((SHOPKEEPER, [SHOP]), (BANKER, [BANK]), (ADMIN, []), (None, [])):
         trial.become(Persona("authenticated", user))

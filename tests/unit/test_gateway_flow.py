@@ -37,7 +37,7 @@ class FakeProjects:
 
 
 def project(name: str = "p", **settings: Any) -> Project:
-    quota_limited = settings.pop("quota_limited", False)
+    quota_limited = frozenset(settings.pop("quota_limited", ()))
     return Project(id=name, settings_version=1, settings=ProjectSettings(**settings), quota_limited=quota_limited)
 
 
@@ -79,11 +79,16 @@ def reason(step: Coroutine[Any, Any, object]) -> Reason:
     ],
 )
 def test_who_may_not_send_is_told_why(answer: Project | Exception, key: str | None, expected: Reason) -> None:
-    assert reason(flow(answer).admit(request(origin="https://b.example"), key)) is expected
+    assert reason(flow(answer).admit(request(origin="https://b.example"), key, "events")) is expected
 
 
-def test_a_quota_that_is_used_up_drops_politely() -> None:
-    assert asyncio.run(flow(project(quota_limited=True)).admit(request(), "k")) == Dropped("quota_limited")
+def test_a_quota_that_is_used_up_drops_politely_what_it_is_used_up_for() -> None:
+    for used_up in (["recordings"], ["events", "recordings"]):
+        limited = project(quota_limited=used_up)
+        assert asyncio.run(flow(limited).admit(request(), "k", "recordings")) == Dropped("quota_limited")
+    assert asyncio.run(flow(limited).admit(request(), "k", "events")) == Dropped("quota_limited")
+    recorded = project(quota_limited=["recordings"])
+    assert asyncio.run(flow(recorded).admit(request(), "k", "events")) == Admitted(recorded, False)
 
 
 @pytest.mark.parametrize(
@@ -95,16 +100,16 @@ def test_a_quota_that_is_used_up_drops_politely() -> None:
     ],
 )
 def test_a_privacy_signal_does_what_the_project_says(policy: str, expected: Admitted | Dropped) -> None:
-    assert asyncio.run(flow(project(privacy_signal=policy)).admit(request(sec_gpc="1"), "k")) == expected
+    assert asyncio.run(flow(project(privacy_signal=policy)).admit(request(sec_gpc="1"), "k", "events")) == expected
 
 
 def test_a_project_over_its_rate_waits_until_its_debt_is_paid() -> None:
     limited = project(events_per_second=10)
     steps = flow(limited)
-    assert asyncio.run(steps.admit(request(), "k")) == Admitted(limited, False)
+    assert asyncio.run(steps.admit(request(), "k", "events")) == Admitted(limited, False)
     steps.charge(limited, 100)
     with pytest.raises(Refusal) as raised:
-        asyncio.run(steps.admit(request(), "k"))
+        asyncio.run(steps.admit(request(), "k", "events"))
     assert raised.value.reason is Reason.RATE_LIMITED
     assert raised.value.retry_after_s == pytest.approx(8.1, abs=0.1)
 
