@@ -6,7 +6,8 @@
   was done about it; `dead_letter_memory`: a limit of parking that holds over restarts.
 - `postgres`, `migrations`: connections, named queries, the schema brought up to date; `day_partitions`: its days;
   `partitioned_indexes`: an index for what is being written to.
-- `projects`, `project_snapshot`: projects, keys and settings, and what the gateway holds of them in memory.
+- `projects`, `project_snapshot`: projects, keys and settings, and what the gateway holds of them in memory; `users`,
+  `subscriptions`: who owns projects, and on which terms.
 - `logs`, `metrics_server`: one log shape, and the admin port.
 
 Floor 2: a module imports `schemas`, its one driver, and other adapters; never a service.

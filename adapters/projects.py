@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
 from adapters.postgres import Connection, read_queries
-from schemas.projects import NOTIFY_CHANNEL, ProjectSettings
+from schemas.projects import NOTIFY_CHANNEL, IngestRoute, ProjectSettings
 
 KEY_PREFIX = "tfk_"
 _KEY_RANDOM_BYTES = 24
@@ -45,6 +45,21 @@ class ListedProject:
     settings_version: int
     settings: ProjectSettings
     key_prefixes: Sequence[str]
+    owner: str | None
+    """E-mail address, or id, of the user whose subscription pays; None: nobody's, and nothing is limited."""
+    limited: Sequence[IngestRoute]
+    """What is refused because that subscription is used up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A user who sees a project."""
+
+    user_id: str
+    email: str | None
+    role: str
+    """owner | admin | member | viewer"""
+    since: datetime
 
 
 def hash_key(key: str) -> bytes:
@@ -105,9 +120,59 @@ def list_projects(connection: Connection) -> list[ListedProject]:
     """Return every project, oldest first; of its keys only their beginnings are known."""
     queries = read_queries("adapters", "projects.sql")
     return [
-        ListedProject(row[0], row[1], row[2], row[3], read_stored_settings(row[4]), tuple(row[5]))
+        ListedProject(
+            row[0], row[1], row[2], row[3], read_stored_settings(row[4]), tuple(row[5]), row[6], tuple(row[7])
+        )
         for row in connection.execute(queries["list"])
     ]
+
+
+def set_owner(connection: Connection, project_id: str, user_id: str | None) -> None:
+    """Let a user's subscription pay for a project; None: nobody's, and nothing is limited.
+
+    Raises:
+        UnknownProject: there is no such project.
+    """
+    queries = read_queries("adapters", "projects.sql")
+    with connection.transaction():
+        _lock(connection, queries, project_id)
+        connection.execute(queries["set_owner"], {"id": project_id, "owner": user_id})
+
+
+def list_members(connection: Connection, project_id: str) -> list[Member]:
+    """Return the members of a project.
+
+    Raises:
+        UnknownProject: there is no such project.
+    """
+    queries = read_queries("adapters", "projects.sql")
+    with connection.transaction():
+        _lock(connection, queries, project_id)
+        return [Member(*row) for row in connection.execute(queries["members"], {"id": project_id})]
+
+
+def set_member(connection: Connection, project_id: str, user_id: str, role: str) -> None:
+    """Make a user a member of a project, or give a member another role.
+
+    Raises:
+        UnknownProject: there is no such project.
+    """
+    queries = read_queries("adapters", "projects.sql")
+    with connection.transaction():
+        _lock(connection, queries, project_id)
+        connection.execute(queries["set_member"], {"id": project_id, "user": user_id, "role": role})
+
+
+def remove_member(connection: Connection, project_id: str, user_id: str) -> bool:
+    """End a membership; False if there was none.
+
+    Raises:
+        UnknownProject: there is no such project.
+    """
+    queries = read_queries("adapters", "projects.sql")
+    with connection.transaction():
+        _lock(connection, queries, project_id)
+        return connection.execute(queries["remove_member"], {"id": project_id, "user": user_id}).rowcount > 0
 
 
 def read_stored_settings(stored: Mapping[str, Any]) -> ProjectSettings:

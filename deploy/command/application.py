@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from deploy.command import accounts, ask, detect, letters, manage, offsets, operate, partitions, replay, serve
+from deploy.command import (
+    accounts,
+    ask,
+    detect,
+    letters,
+    manage,
+    offsets,
+    operate,
+    partitions,
+    plans,
+    replay,
+    serve,
+    subscriptions,
+    users,
+)
 from deploy.command.failure import Exit, explain
 from deploy.command.options import group, teach
 
@@ -18,7 +32,10 @@ def build() -> typer.Typer:
     app.callback(invoke_without_command=True)(_root)
     _add_running(app)
     _add_operating(app)
-    app.add_typer(_projects(), name="projects", short_help="Projects, keys, settings.")
+    app.add_typer(_projects(), name="projects", short_help="Projects, keys, settings, owners, members.")
+    app.add_typer(_users(), name="users", short_help="Who owns projects, or sees them.")
+    app.add_typer(_plans(), name="plans", short_help="What can be subscribed to.")
+    app.add_typer(_subscriptions(), name="subscriptions", short_help="Who has which plan, and what is used of it.")
     app.add_typer(_dead_letters(), name="dead-letters", short_help="What could not be processed, and why.")
     app.add_typer(_offsets(), name="offsets", short_help="Where the sinks stand in the log.")
     app.add_typer(_recordings(), name="recordings", short_help="Take recordings out.")
@@ -84,7 +101,7 @@ def _add_operating(app: typer.Typer) -> None:
 
 
 def _projects() -> typer.Typer:
-    projects = group("Make projects and their keys, and change their settings.")
+    projects = group("Make projects and their keys, change their settings, say who pays and who sees them.")
     create = teach("traceflow projects create shop origins=https://shop.example")
     projects.command("create", short_help="Make a project and its key.", epilog=create)(manage.projects_create)
     listing = teach("traceflow projects list --json")
@@ -97,7 +114,68 @@ def _projects() -> typer.Typer:
         "traceflow projects set 3f0c… session_gap_ms=      (back to the default)",
     )
     projects.command("set", short_help="Change settings.", epilog=change)(manage.projects_set)
+    owner = teach("traceflow projects owner 3f0c… ann@shop.example", "traceflow projects owner 3f0c… --nobody")
+    projects.command("owner", short_help="Say who pays.", epilog=owner)(manage.projects_owner)
+    members = teach("traceflow projects members 3f0c…")
+    projects.command("members", short_help="Show who sees it.", epilog=members)(manage.projects_members)
+    member = teach(
+        "traceflow projects member 3f0c… bob@shop.example --role viewer",
+        "traceflow projects member 3f0c… bob@shop.example --remove",
+    )
+    projects.command("member", short_help="Say who sees it.", epilog=member)(manage.projects_member)
     return projects
+
+
+def _users() -> typer.Typer:
+    people = group(
+        "Users: their roles in the installation, and features of their own. On Supabase they are made there."
+    )
+    listing = teach("traceflow users list")
+    people.command("list", short_help="Show all users.", epilog=listing)(users.users_list)
+    add = teach("traceflow users add ann@shop.example --role admin")
+    people.command("add", short_help="Make a user.", epilog=add)(users.users_add)
+    role = teach("traceflow users role ann@shop.example admin", "traceflow users role ann@shop.example admin --take")
+    people.command("role", short_help="Give or take a role.", epilog=role)(users.users_role)
+    feature = teach(
+        "traceflow users feature ann@shop.example ai_analysis on --limit 100 --days 30",
+        "traceflow users feature ann@shop.example ai_analysis plan",
+    )
+    people.command("feature", short_help="Give or take a feature.", epilog=feature)(users.users_feature)
+    remove = teach(
+        "traceflow users remove ann@shop.example --yes", more="Exit code 1 says: nothing was changed, and why."
+    )
+    people.command("remove", short_help="Remove a user.", epilog=remove)(users.users_remove)
+    return people
+
+
+def _plans() -> typer.Typer:
+    offered = group("Plans: what a subscription of each allows.")
+    listing = teach("traceflow plans list")
+    offered.command("list", short_help="Show all plans.", epilog=listing)(plans.plans_list)
+    change = teach(
+        "traceflow plans set starter sessions_limit=20000 features=session_replay,heatmaps --apply",
+        "traceflow plans set enterprise recordings_limit=      (no limit)",
+    )
+    offered.command("set", short_help="Make or change one.", epilog=change)(plans.plans_set)
+    return offered
+
+
+def _subscriptions() -> typer.Typer:
+    held = group("Subscriptions: who has which plan, and what is used of it. A user without one has no limits.")
+    listing = teach("traceflow subscriptions list")
+    held.command("list", short_help="Show all, with their use.", epilog=listing)(subscriptions.subscriptions_list)
+    usage = teach("traceflow subscriptions usage ann@shop.example")
+    held.command("usage", short_help="Show one user's.", epilog=usage)(subscriptions.subscriptions_usage)
+    change = teach(
+        "traceflow subscriptions set ann@shop.example --plan starter --trial-days 14",
+        "traceflow subscriptions set ann@shop.example --sessions 50000 --recordings unlimited",
+    )
+    held.command("set", short_help="Give or change one.", epilog=change)(subscriptions.subscriptions_set)
+    cancel = teach(
+        "traceflow subscriptions cancel ann@shop.example", "traceflow subscriptions cancel ann@shop.example --at-once"
+    )
+    held.command("cancel", short_help="Let it end.", epilog=cancel)(subscriptions.subscriptions_cancel)
+    return held
 
 
 def _dead_letters() -> typer.Typer:

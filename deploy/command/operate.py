@@ -166,6 +166,11 @@ def _tell_store(found: Mapping[str, Any]) -> None:
         return
     newest = found["newest_event_stored_s"]
     typer.echo("newest event stored: " + ("none of the last two days" if newest is None else f"{newest:.1f} s old"))
+    for project in found["limited_projects"]:
+        until = f", until {project['until']:%Y-%m-%d %H:%M} UTC at the latest" if project["until"] else ""
+        typer.echo(
+            f"plan used up: {project['name']} ({project['project_id']}), no {', no '.join(project['limited'])}{until}"
+        )
     ahead = ", ".join(f"{table} {days}" for table, days in found["partitions_ahead_days"].items())
     typer.echo(f"partitions ahead, days: {ahead}")
     pending = f", {len(versions['schema_pending'])} migrations pending" if versions["schema_pending"] else ""

@@ -102,6 +102,7 @@ def gather_status(
         "stages": [asdict(stage) for stage in stages],
         "dead_letters": letters,
         "partitions_ahead_days": store.days_ahead,
+        "limited_projects": store.limited_projects,
         "versions": {
             "traceflow": version("traceflow"),
             "message_format": FORMAT,
@@ -128,6 +129,8 @@ class _Store:
     newest_event_s: float | None = None
     schema: int | None = None
     schema_pending: Sequence[str] = ()
+    limited_projects: Sequence[Mapping[str, Any]] = ()
+    """Whose owner's plan is used up."""
     server: str | None = None
 
 
@@ -136,13 +139,21 @@ def _ask_store(connection: Connection, queries: Mapping[str, bytes], database: D
     server = connection.execute(queries["server_version"]).fetchone()
     migrations = migration_status(database.url.get_secret_value())
     applied = [migration.version for migration in migrations if migration.state in ("applied", "edited", "unknown")]
+    pending = [migration.name for migration in migrations if migration.state == "pending"]
     return _Store(
         days_ahead={str(table): int(days) for table, days in connection.execute(queries["days_ahead"])},
         newest_event_s=float(newest[0]) if newest and newest[0] is not None else None,
         schema=max(applied, default=0),
-        schema_pending=[migration.name for migration in migrations if migration.state == "pending"],
+        schema_pending=pending,
+        # a database that is behind may not have what this asks
+        limited_projects=() if pending else _limited_projects(connection, queries),
         server=str(server[0]) if server else None,
     )
+
+
+def _limited_projects(connection: Connection, queries: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    columns = ("project_id", "name", "limited", "until")
+    return [dict(zip(columns, row, strict=True)) for row in connection.execute(queries["limited_projects"])]
 
 
 def _ailments_of_store(waiting: Iterable[Letter], days_ahead: Mapping[str, int], pending: Sequence[str]) -> list[str]:

@@ -16,6 +16,13 @@ ORDER BY relname
 SELECT extract(epoch FROM now() - max("timestamp")) FROM public.traceflow_events
 WHERE "timestamp" BETWEEN now() - interval '2 days' AND now();
 
+-- limited_projects --
+-- Which projects the gateways refuse something because their owner's plan is used up, and until when at the latest.
+SELECT project.id::text, project.name, may.limited, may.period_end
+FROM public.traceflow_projects AS project
+CROSS JOIN LATERAL public.traceflow_entitlements(project.owner_id, now()) AS may
+WHERE may.limited <> '{}' ORDER BY project.name, project.id
+
 -- server_version --
 -- The server's version.
 SELECT current_setting('server_version')

@@ -48,46 +48,58 @@ END $$;
 -- 3. What a user may at a moment. No row: nobody limits this user. A subscription is in force while it is active or past
 -- due, until a trial ends, and until the end of the period in which it was cancelled; the newest one in force pays, else
 -- the newest one, on the terms of the plan free, by months from the day on which it ended. Without a plan free it may
--- nothing. In SQL and without settings of its own, so that it is planned as part of the query that asks.
+-- nothing. `limited` names the routes of the gateway that are closed. In SQL and without settings of its own, so that it
+-- is planned as part of the query that asks.
 CREATE FUNCTION public.traceflow_entitlements(of_user UUID, moment TIMESTAMPTZ DEFAULT now()) RETURNS TABLE (
   subscription_id UUID, status TEXT, plan TEXT, in_force BOOLEAN, features JSONB,
   period_start TIMESTAMPTZ, period_end TIMESTAMPTZ,
   sessions_limit INTEGER, sessions_used INTEGER,
   recordings_limit INTEGER, recordings_used INTEGER,
-  ai_credits_limit INTEGER, ai_credits_used INTEGER
+  ai_credits_limit INTEGER, ai_credits_used INTEGER,
+  limited TEXT[]
 ) LANGUAGE sql STABLE PARALLEL SAFE AS $$
-  SELECT
-    paying.id, paying.status, CASE WHEN paying.in_force THEN paying.plan ELSE 'free' END, paying.in_force,
-    coalesce(terms.features, '[]'),
-    period.starts, period.ends,
-    CASE WHEN paying.in_force THEN paying.sessions_limit WHEN terms.plan IS NULL THEN 0 ELSE terms.sessions_limit END,
-    CASE WHEN is_counted.here THEN coalesce(paying.sessions_used, 0) ELSE 0 END,
-    CASE WHEN paying.in_force THEN paying.recordings_limit WHEN terms.plan IS NULL THEN 0 ELSE terms.recordings_limit END,
-    CASE WHEN is_counted.here THEN coalesce(paying.recordings_used, 0) ELSE 0 END,
-    CASE WHEN paying.in_force THEN paying.ai_credits_limit WHEN terms.plan IS NULL THEN 0 ELSE terms.ai_credits_limit END,
-    CASE WHEN is_counted.here THEN coalesce(paying.ai_credits_used, 0) ELSE 0 END
+  SELECT allowed.*, array_remove(ARRAY[
+    CASE WHEN allowed.sessions_used >= allowed.sessions_limit THEN 'events' END,
+    CASE WHEN allowed.sessions_used >= allowed.sessions_limit OR allowed.recordings_used >= allowed.recordings_limit
+      THEN 'recordings' END
+  ], NULL)
   FROM (
-    SELECT held.*, CASE held.status
-      WHEN 'active' THEN true
-      WHEN 'past_due' THEN true
-      WHEN 'trial' THEN coalesce(moment < held.trial_ends_at, true)
-      WHEN 'cancelled' THEN coalesce(moment < held.current_period_end, false)
-      ELSE false
-    END AS in_force
-    FROM public.traceflow_subscriptions AS held WHERE held.user_id = of_user
-    ORDER BY in_force DESC, held.created_at DESC, held.id DESC LIMIT 1
-  ) AS paying
-  LEFT JOIN public.traceflow_plans AS terms ON terms.plan = CASE WHEN paying.in_force THEN paying.plan ELSE 'free' END
-  CROSS JOIN LATERAL public.traceflow_billing_period(
-    CASE WHEN paying.in_force THEN paying.current_period_start END,
-    CASE WHEN paying.in_force THEN paying.current_period_end
-         WHEN paying.status = 'trial' THEN paying.trial_ends_at
-         WHEN paying.status = 'cancelled' THEN coalesce(paying.current_period_end, paying.created_at)
-         ELSE paying.created_at END,
-    CASE WHEN paying.in_force THEN paying.billing_cycle ELSE 'monthly' END,
-    moment
-  ) AS period
-  CROSS JOIN LATERAL (SELECT paying.usage_since IS NOT DISTINCT FROM period.starts) AS is_counted(here)
+    SELECT
+      paying.id, paying.status, CASE WHEN paying.in_force THEN paying.plan ELSE 'free' END, paying.in_force,
+      coalesce(terms.features, '[]'),
+      period.starts, period.ends,
+      CASE WHEN paying.in_force THEN paying.sessions_limit
+           WHEN terms.plan IS NULL THEN 0 ELSE terms.sessions_limit END AS sessions_limit,
+      CASE WHEN is_counted.here THEN coalesce(paying.sessions_used, 0) ELSE 0 END AS sessions_used,
+      CASE WHEN paying.in_force THEN paying.recordings_limit
+           WHEN terms.plan IS NULL THEN 0 ELSE terms.recordings_limit END AS recordings_limit,
+      CASE WHEN is_counted.here THEN coalesce(paying.recordings_used, 0) ELSE 0 END AS recordings_used,
+      CASE WHEN paying.in_force THEN paying.ai_credits_limit
+           WHEN terms.plan IS NULL THEN 0 ELSE terms.ai_credits_limit END,
+      CASE WHEN is_counted.here THEN coalesce(paying.ai_credits_used, 0) ELSE 0 END
+    FROM (
+      SELECT held.*, CASE held.status
+        WHEN 'active' THEN true
+        WHEN 'past_due' THEN true
+        WHEN 'trial' THEN coalesce(moment < held.trial_ends_at, true)
+        WHEN 'cancelled' THEN coalesce(moment < held.current_period_end, false)
+        ELSE false
+      END AS in_force
+      FROM public.traceflow_subscriptions AS held WHERE held.user_id = of_user
+      ORDER BY in_force DESC, held.created_at DESC, held.id DESC LIMIT 1
+    ) AS paying
+    LEFT JOIN public.traceflow_plans AS terms ON terms.plan = CASE WHEN paying.in_force THEN paying.plan ELSE 'free' END
+    CROSS JOIN LATERAL public.traceflow_billing_period(
+      CASE WHEN paying.in_force THEN paying.current_period_start END,
+      CASE WHEN paying.in_force THEN paying.current_period_end
+           WHEN paying.status = 'trial' THEN paying.trial_ends_at
+           WHEN paying.status = 'cancelled' THEN coalesce(paying.current_period_end, paying.created_at)
+           ELSE paying.created_at END,
+      CASE WHEN paying.in_force THEN paying.billing_cycle ELSE 'monthly' END,
+      moment
+    ) AS period
+    CROSS JOIN LATERAL (SELECT paying.usage_since IS NOT DISTINCT FROM period.starts) AS is_counted(here)
+  ) AS allowed
 $$;
 
 -- 4. Use something of a plan. Sessions and recordings are counted whatever the limit is: they were acknowledged. AI credits
@@ -98,7 +110,6 @@ CREATE FUNCTION public.traceflow_use_plan(of_user UUID, sessions INTEGER, record
 RETURNS BOOLEAN LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
   before record;
-  after record;
 BEGIN
   PERFORM FROM public.traceflow_subscriptions WHERE user_id = of_user ORDER BY id FOR NO KEY UPDATE;
   SELECT * INTO before FROM public.traceflow_entitlements(of_user, now());
@@ -116,11 +127,9 @@ BEGIN
     -- an ended one keeps the dates on which it ended
     current_period_start = CASE WHEN before.in_force THEN before.period_start ELSE paying.current_period_start END,
     current_period_end = CASE WHEN before.in_force THEN before.period_end ELSE paying.current_period_end END
-  WHERE paying.id = before.subscription_id
-  RETURNING paying.sessions_used, paying.recordings_used INTO after;
+  WHERE paying.id = before.subscription_id;
   -- the trigger on the table compares with the row's own limits, which an ended one has no longer
-  IF (before.sessions_used >= before.sessions_limit, before.recordings_used >= before.recordings_limit)
-     IS DISTINCT FROM (after.sessions_used >= before.sessions_limit, after.recordings_used >= before.recordings_limit) THEN
+  IF before.limited IS DISTINCT FROM (SELECT limited FROM public.traceflow_entitlements(of_user, now())) THEN
     PERFORM pg_notify('traceflow_projects', project.id::text)
     FROM public.traceflow_projects AS project WHERE project.owner_id = of_user;
   END IF;
@@ -190,7 +199,8 @@ CREATE FUNCTION public.traceflow_my_entitlements() RETURNS TABLE (
   period_start TIMESTAMPTZ, period_end TIMESTAMPTZ,
   sessions_limit INTEGER, sessions_used INTEGER,
   recordings_limit INTEGER, recordings_used INTEGER,
-  ai_credits_limit INTEGER, ai_credits_used INTEGER
+  ai_credits_limit INTEGER, ai_credits_used INTEGER,
+  limited TEXT[]
 ) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
   SELECT * FROM public.traceflow_entitlements((SELECT auth.uid()), now())
 $$;
@@ -279,7 +289,7 @@ COMMENT ON COLUMN public.traceflow_subscriptions.ai_credits_used IS 'AI jobs of 
 COMMENT ON TABLE public.traceflow_audit_logs IS 'Who changed projects, members, keys, settings, plans, subscriptions, features, roles or the status of an issue. Written by triggers and by commands.';
 COMMENT ON FUNCTION public.start_traceflow_usage() IS 'Trigger: the counters of a new subscription belong to its period.';
 COMMENT ON FUNCTION public.traceflow_billing_period(TIMESTAMPTZ, TIMESTAMPTZ, TEXT, TIMESTAMPTZ) IS 'The billing period that holds a moment: the given one, or as many calendar months (annual: years) later as have passed since it ended, in UTC.';
-COMMENT ON FUNCTION public.traceflow_entitlements(UUID, TIMESTAMPTZ) IS 'What a user may: the subscription that pays, its plan and features, the billing period, each limit (NULL: none) with what is used of it. No row: nobody limits this user. The rules: deploy/docs/plans.md.';
+COMMENT ON FUNCTION public.traceflow_entitlements(UUID, TIMESTAMPTZ) IS 'What a user may: the subscription that pays, its plan and features, the billing period, each limit (NULL: none) with what is used of it, and what is limited by it now: events (no sessions left), recordings. No row: nobody limits this user. The rules: deploy/docs/plans.md.';
 COMMENT ON FUNCTION public.traceflow_use_plan(UUID, INTEGER, INTEGER, INTEGER) IS 'Add to what the user''s subscription has used; false, and nothing added, if the AI credits are more than are left.';
 COMMENT ON FUNCTION public.traceflow_count_usage(UUID[], INTEGER[], INTEGER[]) IS 'Add new sessions and recordings of projects to the subscriptions of their owners; for the sinks.';
 COMMENT ON FUNCTION public.traceflow_use_ai_credits(UUID, INTEGER) IS 'Spend AI credits of a user: true if there were as many left, else false, and none is spent.';
