@@ -96,9 +96,12 @@ class Log:
         config: dict[str, Any] = {**producer_config(settings.kafka, linger_ms=0)}
         self._producer = Producer(config, logger=logging.getLogger("librdkafka"))
 
-    def send(self, topic: topics.Topic, key: bytes, value: bytes, *, kind: str = "", partition: int = -1) -> None:
+    def send(
+        self, topic: topics.Topic, key: bytes, value: bytes, *, kind: str = "", meta: bytes = b"", partition: int = -1
+    ) -> None:
         """Send one record."""
-        headers: list[tuple[str, str | bytes | None]] = [("kind", kind.encode())] if kind else []
+        given = {"kind": kind.encode(), "meta": meta}
+        headers: list[tuple[str, str | bytes | None]] = [(name, content) for name, content in given.items() if content]
         self._producer.produce(topic.full_name(self._prefix), value, key, partition, headers=headers)
 
     def events(self, events: Iterable[Mapping[str, Any]], *, session: str) -> None:
