@@ -4,11 +4,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import orjson
+import psycopg
 import pytest
 
 from deploy.runtime.ports import free_port
@@ -261,3 +263,23 @@ def test_workers_that_are_killed_while_the_period_ends_count_every_session_once(
     sessions, recordings = used_in_period(paid)
     assert 0 < sessions <= sent - before
     assert recordings > 0
+
+
+def test_what_is_asked_at_the_same_moment_never_spends_more_than_there_is(paid: str) -> None:
+    execute(paid, "UPDATE traceflow_subscriptions SET ai_credits_limit = 50")
+    execute(
+        paid,
+        "INSERT INTO traceflow_user_features (user_id, feature_id, usage_limit) VALUES (%s, 'heatmaps', 30)",
+        OWNER,
+    )
+    asked = "SELECT traceflow_use_ai_credits(%s, 3), traceflow_use_feature(%s, 'heatmaps', 2)"
+
+    def spend(_: int) -> list[tuple[bool, bool]]:
+        with psycopg.connect(paid, autocommit=True) as connection:
+            return [tuple(connection.execute(asked, (OWNER, OWNER)).fetchall()[0]) for _ in range(10)]
+
+    with ThreadPoolExecutor(4) as threads:
+        answers = [answer for answers in threads.map(spend, range(4)) for answer in answers]
+    assert [sum(given) for given in zip(*answers, strict=True)] == [16, 15]
+    assert query(paid, "SELECT max(ai_credits_used) FROM traceflow_subscriptions") == [(48,)]
+    assert query(paid, "DELETE FROM traceflow_user_features RETURNING current_usage") == [(30,)]
