@@ -5,6 +5,7 @@
 -- whoever moves it on (a sink, the owner, a payment provider), and an ended subscription whose dates stay as they were
 -- counts on its own months.
 ALTER TABLE public.traceflow_subscriptions ADD COLUMN usage_since TIMESTAMPTZ;
+-- Changes rows: traceflow_subscriptions.updated_at.
 UPDATE public.traceflow_subscriptions SET usage_since = current_period_start WHERE current_period_start IS NOT NULL;
 
 CREATE FUNCTION public.start_traceflow_usage() RETURNS TRIGGER LANGUAGE plpgsql SET search_path = '' AS $$
