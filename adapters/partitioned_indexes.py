@@ -54,25 +54,25 @@ def complete(connection: Connection, *, attach: Retrying, lock_timeout: str) -> 
     connection.execute(queries["patient"])
     for part in missing(connection):
         if part.is_valid is False:
-            connection.execute(_DROP.format(_part(part)))
+            connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(_part(part)))
         if not part.is_valid:
             unique = sql.SQL("UNIQUE " if part.is_unique else "")
             leaf = sql.Identifier(part.leaf_schema, part.leaf)
             printed = sql.SQL(part.definition)  # by the server, for it to read again
-            connection.execute(_CREATE.format(unique, sql.Identifier(part.part), leaf, printed))
+            connection.execute(
+                sql.SQL("CREATE {}INDEX CONCURRENTLY {} ON {} {}").format(
+                    unique, sql.Identifier(part.part), leaf, printed
+                )
+            )
         attach(_attach, connection, part, lock_timeout)
-
-
-_DROP = sql.SQL("DROP INDEX CONCURRENTLY {}")
-_CREATE = sql.SQL("CREATE {}INDEX CONCURRENTLY {} ON {} {}")
-_ATTACH = sql.SQL("ALTER INDEX {} ATTACH PARTITION {}")
 
 
 def _attach(connection: Connection, part: MissingPart, lock_timeout: str) -> None:
     queries = read_queries("adapters", "partitioned_indexes.sql")
+    whole = sql.Identifier(part.parent_schema, part.parent_index)
     with connection.transaction():
         connection.execute(queries["set_lock_timeout"], {"value": lock_timeout})
-        connection.execute(_ATTACH.format(sql.Identifier(part.parent_schema, part.parent_index), _part(part)))
+        connection.execute(sql.SQL("ALTER INDEX {} ATTACH PARTITION {}").format(whole, _part(part)))
 
 
 def _part(part: MissingPart) -> sql.Identifier:

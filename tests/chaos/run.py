@@ -159,6 +159,7 @@ def _strike(
         args=(senders, shape),
         kwargs={"gateway": lab.system.target.gateway, "seed": plan.seed, "poison": poison},
         name="load",
+        daemon=True,  # its clients would wait on for a system that has ended
     )
     load.start()
     strikes = draw_schedule(plan.seed, plan.deck, seconds=plan.seconds, gap_s=plan.gap_s)
