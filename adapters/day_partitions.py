@@ -9,13 +9,13 @@ up by the next one:
    `DETACH … FINALIZE`. A table has at most one such, so its others wait too.
 3. `DROP TABLE`: it is a table of its own by now, and nobody reads it.
 
-A day for which a sink may still make a partition must be kept: a row that is read late while its day is being detached
-would find neither the old partition nor room for a new one.
+What a prune began is ended by the next one, whatever is kept by then. No row is stored in a day meanwhile: whoever asks
+for its partition is told that it can have none (`traceflow_parts.ensure_day`).
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Literal
 
 from psycopg import errors, sql
@@ -65,17 +65,19 @@ def ensure_partitions(connection: Connection, *, behind: int, ahead: int) -> int
 
 
 def expired(
-    partitions: Iterable[DayPartition], *, keep_days: Mapping[str, int], today: date
+    partitions: Iterable[DayPartition], *, kept_since: Mapping[str, date | None]
 ) -> dict[str, list[DayPartition]]:
-    """Return the partitions that are older than their table's days are kept, by table, in the order to drop them.
+    """Return the partitions of days before the first one that their table keeps, by table, in the order to drop them.
 
-    What an earlier prune left half-way comes first, or nothing else of its table can be detached.
+    None keeps all of a table, and a table that is not named has nothing to do with it. What an earlier prune left
+    half-way comes first, or nothing else of its table can be detached.
     """
-    found: dict[str, list[DayPartition]] = {table: [] for table in keep_days}
+    found: dict[str, list[DayPartition]] = {table: [] for table in kept_since}
     for partition in partitions:
-        keep = keep_days.get(partition.table)
-        if keep is not None and partition.day < today - timedelta(days=keep):
-            found[partition.table].append(partition)
+        if partition.table in found:
+            since = kept_since[partition.table]
+            if partition.state != "attached" or (since is not None and partition.day < since):
+                found[partition.table].append(partition)
     return {
         table: sorted(old, key=lambda partition: (partition.state == "attached", partition.day))
         for table, old in found.items()
@@ -97,10 +99,9 @@ class Pruner:
             raise AnotherPrunes("another process prunes this database now")
         connection.execute(self._queries["set_wait"], {"wait_ms": round(wait_s * 1000)})
 
-    def expired(self, keep_days: Mapping[str, int]) -> dict[str, list[DayPartition]]:
-        """Return what is to be dropped, by the server's day."""
-        (row,) = self._connection.execute(self._queries["today"]).fetchall()
-        return expired(list_partitions(self._connection), keep_days=keep_days, today=row[0])
+    def expired(self, kept_since: Mapping[str, date | None]) -> dict[str, list[DayPartition]]:
+        """Return what is to be dropped."""
+        return expired(list_partitions(self._connection), kept_since=kept_since)
 
     def drop(self, partition: DayPartition) -> None:
         """Do the steps of the module's theory.

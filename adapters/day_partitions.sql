@@ -19,11 +19,7 @@ ORDER BY base.name, leaf.relname;
 -- ensure --
 -- Make the missing partitions around today; returns how many.
 SELECT traceflow_parts.ensure_days(today - %(behind)s::integer, today + %(ahead)s::integer)
-FROM (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock;
-
--- today --
--- The server's day, in UTC.
-SELECT (now() AT TIME ZONE 'UTC')::date;
+FROM traceflow_parts.today() AS today;
 
 -- lock --
 -- Take the lock of who prunes, held until the connection ends; false: another prunes.

@@ -55,6 +55,7 @@ class Reason(StrEnum):
     CHUNK_NOT_RRWEB = "chunk_not_rrweb"
     EVENT_ID_TAKEN = "event_id_taken"
     SESSION_ID_TAKEN = "session_id_taken"
+    DAY_NOT_KEPT = "day_not_kept"
     RECORD_MALFORMED = "record_malformed"
     SCHEMA_NEWER = "schema_newer"
     ENGINE_ERROR = "engine_error"
@@ -121,6 +122,7 @@ _TABLE: dict[Reason, tuple[Blame, int | None, str]] = {
     Reason.CHUNK_NOT_RRWEB: (_C, None, "the recording chunk is not an array of rrweb events"),
     Reason.EVENT_ID_TAKEN: (_C, None, "another session holds an event of this id and timestamp"),
     Reason.SESSION_ID_TAKEN: (_C, None, "another project holds a session of this id"),
+    Reason.DAY_NOT_KEPT: (_C, None, "the row is of a day that is kept no longer: it came later than retention allows"),
     Reason.RECORD_MALFORMED: (_O, None, "the record does not decode as its topic declares"),
     Reason.SCHEMA_NEWER: (_O, None, "the record was written by a newer version than this one reads"),
     Reason.ENGINE_ERROR: (_O, None, "the engine raised on this record; the traceback is in the detail"),

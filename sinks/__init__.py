@@ -12,7 +12,8 @@ What lives here:
   `usage`; `record_owner` (whose a record is), `copy_rows` (lines by COPY), `failures` (what the driver raises).
 - `offsets`, `writer`: offsets in the rows' transaction, fenced by epoch; `loop`: the consumer beside it; `watchdog`:
   ends a sink that stands still.
-- `partitions`: the days that rows fall into; `export`: a whole recording as one JSON array.
+- `partitions`: the days that rows fall into; `retention`: what is kept no longer goes; `housekeeping`: the thread that
+  does both; `export`: a whole recording as one JSON array.
 - for commands: `by_hand` (a writer without its loop), `redrive` (what was parked), `restore` and `recount` (what the
   database lost), `accept_loss` (what the log lost).
 - `settings`, `metrics`, `app`, `__main__`: wiring.

@@ -15,6 +15,7 @@ from schemas import topics
 from schemas.messages import AiJob
 from schemas.reasons import Reason
 from sinks.contract import Parking, Prepared, Stored
+from sinks.days import ClosedDays
 from sinks.record_owner import message_of, owner_of, uuid_of
 from sinks.session_rows import SessionDelta, SessionRows
 from sinks.verdicts import RecordRefused
@@ -52,7 +53,7 @@ class AiJobsSink:
         items: Sequence[Prepared[AiJob]],
         *,
         careful: bool,  # noqa: ARG002 — both ways are the same
-        closed_days: AbstractSet[int],  # noqa: ARG002
+        closed_days: ClosedDays,  # noqa: ARG002
     ) -> Stored:
         """Enqueue the jobs that are new."""
         wanted = [(item, item.content) for item in items if item.content is not None]

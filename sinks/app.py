@@ -37,11 +37,13 @@ from schemas.environment import masked, read_settings
 from sinks.ai_jobs import AiJobsSink
 from sinks.contract import Sink
 from sinks.events import EventsSink
+from sinks.housekeeping import Chore, Housekeeper
 from sinks.loop import SinkLoop
 from sinks.metrics import SinkMetrics, declare_metrics
 from sinks.offsets import Offsets, is_at_work
-from sinks.partitions import DayPartitions, PartitionKeeper
+from sinks.partitions import DayPartitions, MakeDaysAhead
 from sinks.recordings import RecordingsSink
+from sinks.retention import ApplyRetention
 from sinks.sessions import SessionsSink
 from sinks.settings import SinkSettings
 from sinks.signals import SignalsSink
@@ -169,12 +171,15 @@ def run(
     PlatformCollector(registry=registry)
     metrics = declare_metrics(registry)
     loops = _start(names, environment, metrics, stopping, on_step)
-    keeper = PartitionKeeper(
-        lambda: connect(environment.database, application_name=connection_name("partitions")),
-        metrics=metrics,
-        window=environment.sink.window(),
+    housekeeper = Housekeeper(
+        # as the login, not as its role: making a day is anybody's right, dropping one the owner's
+        lambda: connect(environment.database, application_name=connection_name("chores")),
+        [
+            Chore("days_ahead", MakeDaysAhead(metrics, environment.sink.window())),
+            Chore("retention", ApplyRetention(metrics)),
+        ],
     )
-    keeper.start()
+    housekeeper.start()
     watchdog = watch(loops, environment, end=end_stuck)
     admin = serve_admin(
         environment.log,
@@ -195,7 +200,7 @@ def run(
     for thread in threads:
         thread.join()
     watchdog.close()
-    keeper.close()
+    housekeeper.close()
     if admin is not None:
         admin.close()
     return max(failures, default=0)

@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from adapters.kafka_consumer import ConsumedRecord
 from adapters.postgres import Connection, Cursor
 from schemas.topics import Topic
+from sinks.days import ClosedDays
 from sinks.hours import ProjectHour
 from sinks.verdicts import NewRows, Refusal
 
@@ -92,9 +93,7 @@ class Sink(Protocol[P]):
     def open(self, connection: Connection) -> None:
         """Prepare a new connection, outside any transaction: temporary tables."""
 
-    def store(
-        self, cursor: Cursor, items: Sequence[Prepared[P]], *, careful: bool, closed_days: AbstractSet[int]
-    ) -> Stored:
+    def store(self, cursor: Cursor, items: Sequence[Prepared[P]], *, careful: bool, closed_days: ClosedDays) -> Stored:
         """Store the batch within the open transaction; counters grow by rows really inserted and by nothing else.
 
         The fast way may presume that every row is new and valid, and fail if one is not: it is then called again with

@@ -1,7 +1,6 @@
 """The rows of one record of events, as COPY lines with what has to be known about them."""
 
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -81,13 +80,13 @@ class EventLines:
         split = self.lines.splitlines(keepends=True)
         return [EventLine(line, index, restamped=False) for index, line in zip(self.indexes, split, strict=True)]
 
-    def without_days(self, days: AbstractSet[int]) -> tuple["EventLines | None", list[int]]:
-        """Return what is left without the rows of these days, None if nothing is, and the places of those rows."""
+    def without_days(self, days: Container[int]) -> tuple["EventLines | None", dict[int, int]]:
+        """Return what is left without the rows of these days, None if nothing is; and their days by place."""
         rows = self.rows()
         kept = [row for row in rows if row.day not in days]
         restamped = [row for row in self.restamped if row.day not in days]
         left = [*kept, *restamped]
-        lost = sorted({row.index for row in (*rows, *self.restamped)} - {row.index for row in left})
+        lost = {row.index: row.day for row in (*rows, *self.restamped) if row.day in days}
         if not left:
             return None, lost
         return replace(

@@ -17,7 +17,7 @@ are. The order of the log decides, not the borders of batches. Other sessions of
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psycopg
 
@@ -25,6 +25,7 @@ from adapters.postgres import Connection, Cursor, read_queries
 from schemas.reasons import Reason
 from sinks.contract import Parking, Prepared, Stored
 from sinks.copy_rows import copy_pieces
+from sinks.days import ClosedDays
 from sinks.event_lines import EventLine, EventLines
 from sinks.failures import action_of, refusal_of
 from sinks.finding_kinds import FINDING_KINDS
@@ -80,7 +81,7 @@ class EventTable:
         connection.execute(self._queries["create_stage"])
 
     def store(
-        self, cursor: Cursor, items: Sequence[Prepared[EventLines]], *, careful: bool, closed_days: AbstractSet[int]
+        self, cursor: Cursor, items: Sequence[Prepared[EventLines]], *, careful: bool, closed_days: ClosedDays
     ) -> Stored:
         """Store the rows of the items; see `sinks.contract.Sink.store`."""
         stored = Stored()
@@ -222,7 +223,7 @@ def refused_line(context: str | None) -> int | None:
     return int(found[1]) if found else None
 
 
-def _without_closed_days(parts: Iterable[_Part], closed_days: AbstractSet[int], stored: Stored) -> list[_Part]:
+def _without_closed_days(parts: Iterable[_Part], closed_days: ClosedDays, stored: Stored) -> list[_Part]:
     """Park the rows whose day can have no partition, and return what is left."""
     kept = []
     for part in parts:
@@ -230,8 +231,9 @@ def _without_closed_days(parts: Iterable[_Part], closed_days: AbstractSet[int], 
             kept.append(part)
             continue
         content, lost = part.content.without_days(closed_days)
-        refused = "its day lies too far from today to have a partition"
-        stored.parkings += [Parking(part.item, Refusal(Reason.ROW_REFUSED, refused, index)) for index in lost]
+        stored.parkings += [
+            Parking(part.item, replace(closed_days[day], index=index)) for index, day in sorted(lost.items())
+        ]
         if content is not None:
             kept.append(_Part(part.item, content))
     return kept

@@ -19,6 +19,7 @@ from schemas.messages import CLIENT_TIMESTAMP, Event, Kind
 from schemas.reasons import Reason
 from sinks.contract import Prepared, Stored
 from sinks.copy_text import event_line, needs_no_escape, plain_event_lines, session_head
+from sinks.days import ClosedDays
 from sinks.event_lines import EventLine, EventLines
 from sinks.event_rows import EventTable
 from sinks.hours import HOURS_A_DAY, HourCounts, counts_by_hour
@@ -77,7 +78,7 @@ class EventsSink:
         self._table.open(connection)
 
     def store(
-        self, cursor: Cursor, items: Sequence[Prepared[EventLines]], *, careful: bool, closed_days: AbstractSet[int]
+        self, cursor: Cursor, items: Sequence[Prepared[EventLines]], *, careful: bool, closed_days: ClosedDays
     ) -> Stored:
         """Insert the rows and count them for their sessions."""
         return self._table.store(cursor, items, careful=careful, closed_days=closed_days)

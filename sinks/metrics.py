@@ -26,6 +26,11 @@ class SinkMetrics:
     retries: Counter
     fenced: Counter
     days_ahead: Gauge
+    oldest_days: Gauge
+    pruned_partitions: Counter
+    pruned_rows: Counter
+    retention_applied_seconds: Gauge
+    retention_refused: Gauge
 
 
 def declare_metrics(registry: CollectorRegistry) -> SinkMetrics:
@@ -61,6 +66,34 @@ def declare_metrics(registry: CollectorRegistry) -> SinkMetrics:
             "traceflow_sink_partition_days_ahead",
             "Days after today for which a partition exists, by table; below 2 it is time to look.",
             ("table",),
+            registry=registry,
+        ),
+        oldest_days=Gauge(
+            "traceflow_sink_partition_oldest_days",
+            "Days before today of the oldest partition, by table.",
+            ("table",),
+            registry=registry,
+        ),
+        pruned_partitions=Counter(
+            "traceflow_sink_pruned_partitions",
+            "Partitions dropped because their day is kept no longer, by table.",
+            ("table",),
+            registry=registry,
+        ),
+        pruned_rows=Counter(
+            "traceflow_sink_pruned_rows",
+            "Sessions, and rows of recordings, deleted because they are kept no longer, by table.",
+            ("table",),
+            registry=registry,
+        ),
+        retention_applied_seconds=Gauge(
+            "traceflow_sink_retention_applied_timestamp_seconds",
+            "When this process last found nothing left that is kept no longer; 0: not yet.",
+            registry=registry,
+        ),
+        retention_refused=Gauge(
+            "traceflow_sink_retention_refused",
+            "1 while something is to be dropped by retention and the login does not own the tables.",
             registry=registry,
         ),
     )

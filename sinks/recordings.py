@@ -19,11 +19,11 @@ from schemas.messages import FORMAT, META_HEADER, Kind
 from schemas.reasons import Reason
 from sinks.chunks import ChunkBody, chunk_body
 from sinks.contract import Parking, Prepared, Stored
-from sinks.days import DAY_MS, day_date, epoch_day
+from sinks.days import DAY_MS, ClosedDays, day_date, epoch_day
 from sinks.record_owner import owner_of, text_or_none
 from sinks.recording_rows import RecordingRows
 from sinks.session_rows import SessionDelta, SessionRows
-from sinks.verdicts import Owner, RecordRefused, Refusal
+from sinks.verdicts import Owner, RecordRefused
 
 _CODECS = frozenset({"json", "gzip", "zstd"})
 _MAX_SEQ = 2**31 - 1
@@ -126,7 +126,7 @@ class RecordingsSink:
         items: Sequence[Prepared[Chunk]],
         *,
         careful: bool,  # noqa: ARG002 — both ways are the same
-        closed_days: AbstractSet[int],
+        closed_days: ClosedDays,
     ) -> Stored:
         """Insert the chunks that are new and let their recordings grow by them."""
         stored = Stored()
@@ -138,12 +138,12 @@ class RecordingsSink:
         return stored
 
     def _claimed(
-        self, cursor: Cursor, items: Sequence[Prepared[Chunk]], closed_days: AbstractSet[int], stored: Stored
+        self, cursor: Cursor, items: Sequence[Prepared[Chunk]], closed_days: ClosedDays, stored: Stored
     ) -> list[Chunk]:
         """Claim the sessions, and park the chunks that cannot be stored."""
         deltas: dict[Owner, SessionDelta] = {}
         for item in items:
-            if (chunk := item.content) is not None:
+            if (chunk := item.content) is not None and chunk.day not in closed_days:
                 delta = deltas.setdefault(
                     chunk.owner, SessionDelta(chunk.session_id, chunk.project_id, chunk.visitor_id, chunk.first_at)
                 )
@@ -155,8 +155,7 @@ class RecordingsSink:
             if (chunk := item.content) is None:
                 continue
             if chunk.day in closed_days:
-                refused = Refusal(Reason.ROW_REFUSED, "its day lies too far from today to have a partition")
-                stored.parkings.append(Parking(item, refused))
+                stored.parkings.append(Parking(item, closed_days[chunk.day]))
             elif chunk.owner in refusals:
                 stored.parkings.append(Parking(item, refusals[chunk.owner]))
             else:

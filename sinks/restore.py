@@ -20,6 +20,7 @@ from sinks.app import SINKS, Environment
 from sinks.batching import Span
 from sinks.by_hand import OwnsNothing, batch_by_hand, writer_by_hand
 from sinks.contract import Prepared, Sink, Stored
+from sinks.days import ClosedDays
 from sinks.loop import prepared
 from sinks.recount import Recount
 from sinks.sessions import SessionsSink
@@ -88,7 +89,7 @@ class _Recounting:
         items: Sequence[Prepared[Any]],
         *,
         careful: bool,  # noqa: ARG002 — most of a batch may be there
-        closed_days: AbstractSet[int],
+        closed_days: ClosedDays,
     ) -> Stored:
         """Store what is missing, the careful way, and settle the counters."""
         contents = [item.content for item in items if item.content is not None]

@@ -62,12 +62,20 @@ class SessionRows:
         """
         owned: dict[Owner, bool] = {}
         for wanted in rounds(deltas):
-            cursor.execute(self._queries["claim_to_count" if to_count else "claim_new"], _arrays(wanted))
-            made = {row[0] for row in cursor}
-            new.sessions |= {delta.owner for delta in wanted if delta.session_id in made}
-            # In a statement of its own: only then its snapshot has the rows that others committed meanwhile.
-            owned |= self.held(cursor, wanted)
+            owned |= self._claim_round(cursor, wanted, new, to_count=to_count)
+            # One that was there, and that retention or an erasure deleted before it could be locked, is made after all.
+            if left := [delta for delta in wanted if delta.owner not in owned]:
+                owned |= self._claim_round(cursor, left, new, to_count=to_count)
         return owned
+
+    def _claim_round(
+        self, cursor: Cursor, wanted: Sequence[SessionDelta], new: NewRows, *, to_count: bool
+    ) -> dict[Owner, bool]:
+        cursor.execute(self._queries["claim_to_count" if to_count else "claim_new"], _arrays(wanted))
+        made = {row[0] for row in cursor}
+        new.sessions |= {delta.owner for delta in wanted if delta.session_id in made}
+        # In a statement of its own: only then its snapshot has the rows that others committed meanwhile.
+        return self.held(cursor, wanted)
 
     def held(self, cursor: Cursor, deltas: Iterable[SessionDelta]) -> dict[Owner, bool]:
         """Lock the sessions that exist and are their projects', and return those, each with its `has_restamped`."""

@@ -23,6 +23,7 @@ from schemas.reasons import Reason
 from sinks.contract import Parking, Prepared, Stored
 from sinks.copy_rows import copy_pieces
 from sinks.copy_text import line, timestamp_text
+from sinks.days import ClosedDays
 from sinks.failures import action_of
 from sinks.record_owner import message_of, owner_of, uuid_of
 from sinks.recording_rows import RecordingRows
@@ -105,7 +106,7 @@ class SessionsSink:
         items: Sequence[Prepared[SnapshotLine]],
         *,
         careful: bool,  # noqa: ARG002 — both ways are the same
-        closed_days: AbstractSet[int],  # noqa: ARG002
+        closed_days: ClosedDays,  # noqa: ARG002
     ) -> Stored:
         """Upsert the newest snapshot of each life, life after life."""
         stored = Stored()

@@ -16,7 +16,7 @@ from schemas.messages import Event, Finding
 from schemas.reasons import Reason
 from sinks.contract import Prepared, Stored
 from sinks.copy_text import event_line, session_head
-from sinks.days import epoch_day
+from sinks.days import ClosedDays, epoch_day
 from sinks.event_lines import EventLines
 from sinks.event_rows import EventTable
 from sinks.finding_kinds import FINDING_KINDS
@@ -97,7 +97,7 @@ class SignalsSink:
         items: Sequence[Prepared[FindingLines]],
         *,
         careful: bool,
-        closed_days: AbstractSet[int],
+        closed_days: ClosedDays,
     ) -> Stored:
         """Insert the rows, count them for their sessions, and gather all findings into issues."""
         stored = self._table.store(cursor, items, careful=careful, closed_days=closed_days)

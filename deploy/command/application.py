@@ -218,13 +218,19 @@ def _recordings() -> typer.Typer:
 
 
 def _partitions() -> typer.Typer:
-    days = group("The days of events and recordings in Postgres: look at them, make them, drop old ones.")
+    days = group("The days of events and recordings in Postgres: look at them, make them, say how long they stay.")
     listing = teach("traceflow partitions list")
     days.command("list", short_help="Show them.", epilog=listing)(partitions.partitions_list)
     ensure = teach("traceflow partitions ensure --ahead 14")
     days.command("ensure", short_help="Make those that are missing.", epilog=ensure)(partitions.partitions_ensure)
+    keep = teach(
+        "traceflow partitions keep --events 90 --recordings 30 --sessions 400",
+        "traceflow partitions keep --recordings forever",
+        "traceflow partitions keep --json",
+    )
+    days.command("keep", short_help="Say how long they stay.", epilog=keep)(partitions.partitions_keep)
     prune = teach(
-        "traceflow partitions prune --keep-events 90 --keep-recordings 60 --dry-run",
+        "traceflow partitions prune --dry-run",
         "traceflow partitions prune --keep-events 365",
         more="Exit code 1 says: a long transaction still reads one; prune again.",
     )

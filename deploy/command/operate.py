@@ -173,6 +173,8 @@ def _tell_store(found: Mapping[str, Any]) -> None:
         )
     ahead = ", ".join(f"{table} {days}" for table, days in found["partitions_ahead_days"].items())
     typer.echo(f"partitions ahead, days: {ahead}")
+    kept = ", ".join(f"{each['table']} {each['days'] or 'for ever'}" for each in found["retention"])
+    typer.echo(f"kept, days: {kept or 'unknown'}")
     pending = f", {len(versions['schema_pending'])} migrations pending" if versions["schema_pending"] else ""
     typer.echo(
         f"traceflow {versions['traceflow']}, message format {versions['message_format']}, "

@@ -33,6 +33,8 @@ _FIRST_RECORDS_S = 5.0
 """How long the first waiting records of a stage are read for; what is not there by then has no age."""
 MOST_LETTERS_COUNTED = 20_000
 """Dead letters are read, and so counted, up to this many; reading more would make `status` slow."""
+MOST_DAYS_OVERDUE = 1
+"""The sinks let go of a day within an hour; one that a query of hours reads goes after it."""
 FEWEST_DAYS_AHEAD = 2
 """The sinks make partitions a week ahead; with fewer they have not for days, and soon rows find none."""
 
@@ -95,7 +97,7 @@ def gather_status(
         "ill": [
             *([f"{unreachable}: where the sinks stand is unknown"] if unreachable else []),
             *(f"{stage.stage}: {what}" for stage in stages for what in ailments(stage)),
-            *_ailments_of_store(waiting or (), store.days_ahead, store.schema_pending),
+            *_ailments_of_store(waiting or (), store),
         ],
         "unreachable": unreachable,
         "newest_event_stored_s": store.newest_event_s,
@@ -103,6 +105,7 @@ def gather_status(
         "dead_letters": letters,
         "partitions_ahead_days": store.days_ahead,
         "limited_projects": store.limited_projects,
+        "retention": [asdict(kept) for kept in store.retention],
         "versions": {
             "traceflow": version("traceflow"),
             "message_format": FORMAT,
@@ -122,10 +125,24 @@ def _try_database(database: DatabaseSettings) -> tuple[Connection | None, str | 
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """For how long a table is kept, and whether that is so."""
+
+    table: str
+    days: int | None
+    """None: for ever."""
+    overdue_days: int | None
+    """How many days more are there."""
+    owner: str
+    """Who may prune."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Store:
     """What the database says of itself; nothing where it cannot be asked."""
 
     days_ahead: Mapping[str, int] = field(default_factory=dict)
+    retention: Sequence[Kept] = ()
     newest_event_s: float | None = None
     schema: int | None = None
     schema_pending: Sequence[str] = ()
@@ -141,6 +158,8 @@ def _ask_store(connection: Connection, queries: Mapping[str, bytes], database: D
     applied = [migration.version for migration in migrations if migration.state in ("applied", "edited", "unknown")]
     pending = [migration.name for migration in migrations if migration.state == "pending"]
     return _Store(
+        # the table came with a migration
+        retention=() if pending else [Kept(*row) for row in connection.execute(queries["retention"])],
         days_ahead={str(table): int(days) for table, days in connection.execute(queries["days_ahead"])},
         newest_event_s=float(newest[0]) if newest and newest[0] is not None else None,
         schema=max(applied, default=0),
@@ -157,15 +176,22 @@ def _limited_projects(connection: Connection, queries: Mapping[str, bytes]) -> l
 
 
 def _ailments_of_store(waiting: Iterable[Letter], days_ahead: Mapping[str, int], pending: Sequence[str]) -> list[str]:
+def _ailments_of_store(waiting: Iterable[Letter], store: _Store) -> list[str]:
     """Return what is wrong beside the stages."""
     ours = {reason.value for reason in Reason if reason.blame is Blame.OURS}
     found = []
     if parked := sum(letter.reason in ours for letter in waiting):
         found.append(f"dead letters: {parked} wait by a fault of ours: `traceflow dead-letters stats`")
-    for table, days in days_ahead.items():
+    for table, days in store.days_ahead.items():
         if days < FEWEST_DAYS_AHEAD:
             found.append(f"{table}: partitions reach only {days} days ahead: does a sink run, and may it make them?")
-    if pending:
+    found += [
+        f"{kept.table}: {kept.overdue_days} days are there beyond the {kept.days} that are kept: does a sink run as "
+        f"{kept.owner}, the tables' owner? If not, let {kept.owner} run `traceflow partitions prune`"
+        for kept in store.retention
+        if (kept.overdue_days or 0) > MOST_DAYS_OVERDUE
+    ]
+    if pending := store.schema_pending:
         found.append(f"database: {len(pending)} migrations are pending: `traceflow migrate`")
     return found
 

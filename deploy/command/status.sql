@@ -11,6 +11,32 @@ FROM pg_catalog.pg_class AS c
 WHERE c.oid IN ('public.traceflow_events'::regclass, 'public.session_recording_chunks'::regclass)
 ORDER BY relname
 
+-- retention --
+-- For how many days each table is kept, NULL for ever; how many days more are there; and whose the tables are.
+SELECT
+  kept.name, traceflow_parts.today() - kept.since, greatest(0, kept.since - oldest.day),
+  pg_get_userbyid((SELECT relowner FROM pg_class WHERE oid = ('public.' || kept.name)::regclass))::text
+FROM unnest(ARRAY['traceflow_events', 'session_recording_chunks', 'traceflow_sessions']) WITH ORDINALITY AS base(name, place)
+CROSS JOIN LATERAL (
+  SELECT base.name, traceflow_parts.kept_since(('public.' || base.name)::regclass) AS since
+) AS kept
+CROSS JOIN LATERAL (
+  SELECT CASE kept.name
+    WHEN 'traceflow_sessions' THEN (
+      SELECT (started_at AT TIME ZONE 'UTC')::date FROM public.traceflow_sessions
+      WHERE started_at < kept.since::timestamp AT TIME ZONE 'UTC'
+        AND coalesce(ended_at, started_at) < kept.since::timestamp AT TIME ZONE 'UTC'
+      ORDER BY started_at LIMIT 1
+    )
+    ELSE (
+      SELECT min(to_date(right(leaf.relname, 8), 'YYYYMMDD')) FROM pg_class AS leaf
+      WHERE leaf.relnamespace = 'traceflow_parts'::regnamespace AND leaf.relkind = 'r'
+        AND leaf.relname ~ ('^' || kept.name || '_[0-9]{8}$')
+    )
+  END AS day
+) AS oldest
+ORDER BY base.place;
+
 -- newest_event --
 -- How many seconds ago the newest stored event happened, by its own time; from the latest days alone.
 SELECT extract(epoch FROM now() - max("timestamp")) FROM public.traceflow_events

@@ -91,6 +91,7 @@ TAGS = {
     "traceflow_sink_offsets": "NULL",
     "traceflow_dead_letter_marks": "NULL",
     "traceflow_schema_migrations": "NULL",
+    "traceflow_retention": "NULL",
 }
 """How a row says whose it is, where that is not by project_id."""
 

@@ -57,6 +57,7 @@ def days(database: str, table: str = "traceflow_events") -> dict[str, str]:
 def test_every_day_is_listed_with_its_state_and_size(command: Run) -> None:
     code, listed = command("partitions", "list")
     assert code == 0
+    assert {row["goes_on"] for row in listed} == {None}
     assert len(listed) == 2 * (16 + len(OLD))
     old = [row for row in listed if row["day"] in OLD and row["table"] == "traceflow_events"]
     assert [(row["day"], row["state"], row["size_bytes"] > 8192) for row in old] == [(d, "attached", True) for d in OLD]
@@ -82,7 +83,7 @@ def test_old_days_go_with_their_rows_and_only_those_of_the_named_table(command: 
     assert days(database, "session_recording_chunks") == dict.fromkeys(OLD, "attached")
     assert query(database, "SELECT session_id FROM traceflow_events") == [("s1",)]
     assert query(database, "SELECT event_count FROM traceflow_sessions WHERE session_id = 'old'") == [(2,)]
-    assert command(*PRUNE) == (0, {"dry_run": False, "dropped": [], "left": []})
+    assert command(*PRUNE) == (0, {"dry_run": False, "dropped": [], "deleted": {}, "left": []})
     bench.close()
 
 
@@ -134,4 +135,77 @@ def test_a_day_for_which_a_sink_may_make_a_partition_is_not_dropped(
     assert (code, "up to 60 days back (TRACEFLOW_SINK_OLDEST_DAY)" in told) == (2, True)
     monkeypatch.setenv("TRACEFLOW_SINK_OLDEST_DAY", "30")
     assert command("partitions", "prune", "--keep-recordings", "59", "--dry-run")[0] == 0
-    assert command("partitions", "prune")[0] == 2
+
+
+def test_without_options_goes_what_is_kept_no_longer_and_for_ever_is_the_default(command: Run, database: str) -> None:
+    assert command("partitions", "keep") == (0, {"events": None, "recordings": None, "sessions": None})
+    nothing = {"dry_run": False, "dropped": [], "deleted": {}, "left": []}
+    assert command("partitions", "prune") == (0, nothing)
+    kept = {"events": 30, "recordings": 20, "sessions": 40}
+    assert command("partitions", "keep", "--events", "30", "--recordings", "20", "--sessions", "40") == (0, kept)
+    execute(database, "UPDATE traceflow_sessions SET started_at = '2020-01-01'")
+    code, told = command("partitions", "prune", "--dry-run")
+    assert (code, len(told["dropped"]), told["deleted"]) == (0, 4, {"traceflow_sessions": 1})
+    assert query(database, "SELECT count(*) FROM traceflow_sessions") == [(1,)]
+    code, told = command("partitions", "prune")
+    assert (code, len(told["dropped"]), told["deleted"]) == (0, 4, {"traceflow_sessions": 1})
+    assert (days(database), query(database, "SELECT count(*) FROM traceflow_sessions")) == ({}, [(0,)])
+
+
+def test_a_day_is_listed_with_the_day_on_which_it_goes(command: Run) -> None:
+    command("partitions", "keep", "--events", "30")
+    _, listed = command("partitions", "list")
+    goes_on = {row["day"]: row["goes_on"] for row in listed if row["table"] == "traceflow_events"}
+    assert goes_on[OLD[0]] == "2020-02-01"
+    assert {row["goes_on"] for row in listed if row["table"] == "session_recording_chunks"} == {None}
+
+
+def test_what_stays_is_changed_one_by_one_and_audited(command: Run, database: str) -> None:
+    command("partitions", "keep", "--events", "90", "--recordings", "30", "--sessions", "400")
+    assert command("partitions", "keep", "--sessions", "forever")[1] == {
+        **{"events": 90, "recordings": 30},
+        "sessions": None,
+    }
+    command("partitions", "keep", "--events", "90")
+    changes = "SELECT details FROM traceflow_audit_logs WHERE target_table = 'traceflow_retention' ORDER BY created_at"
+    assert query(database, changes) == [
+        (
+            {
+                "events_days": {"old": None, "new": 90},
+                "recordings_days": {"old": None, "new": 30},
+                "sessions_days": {"old": None, "new": 400},
+            },
+        ),
+        ({"sessions_days": {"old": 400, "new": None}},),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "because"),
+    [
+        (("--events", "14"), "keep 15 days at least"),
+        (("--sessions", "400"), "keep sessions at least as long as events and recordings"),
+        (("--events", "90", "--recordings", "30", "--sessions", "89"), "at least as long as events and recordings"),
+        (("--events", "soon"), "neither a number of days nor forever: soon"),
+    ],
+)
+def test_what_late_data_needs_and_what_sessions_hold_cannot_be_given_up(
+    command: Run, options: tuple[str, ...], because: str
+) -> None:
+    code, told = command("partitions", "keep", *options)
+    assert (code, because in told) == (2, True)
+    assert command("partitions", "keep")[1] == {"events": None, "recordings": None, "sessions": None}
+
+
+@pytest.mark.parametrize(
+    "days", ["events_days = 14", "sessions_days = 400", "events_days = 90, recordings_days = 30, sessions_days = 89"]
+)
+def test_the_table_itself_holds_that_whoever_writes_it(database: str, days: str) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation):
+        execute(database, f"UPDATE traceflow_retention SET {days}")  # noqa: S608 # ours
+
+
+def test_options_may_be_as_short_as_what_is_kept(command: Run) -> None:
+    command("partitions", "keep", "--recordings", "30")
+    assert command("partitions", "prune", "--keep-recordings", "30", "--dry-run")[0] == 0
+    assert command("partitions", "prune", "--keep-recordings", "29", "--dry-run")[0] == 2

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -7,9 +8,10 @@ from pydantic import SecretStr
 
 from adapters.postgres import Connection, connect
 from schemas.connections import DatabaseSettings
-from sinks.days import DayWindow, epoch_day
+from sinks.days import NOT_KEPT, TOO_FAR, DayWindow, epoch_day
+from sinks.housekeeping import Chore, Housekeeper
 from sinks.metrics import declare_metrics
-from sinks.partitions import DayPartitions, PartitionKeeper
+from sinks.partitions import DayPartitions, MakeDaysAhead
 from tests.integration.sink_bench import execute, query
 from tests.integration.sink_system import until
 
@@ -34,38 +36,38 @@ def connection(url: str) -> Connection:
 
 
 @pytest.fixture
-def keeper(bare: str) -> tuple[PartitionKeeper, CollectorRegistry]:
+def chore() -> tuple[MakeDaysAhead, CollectorRegistry]:
     registry = CollectorRegistry()
-    keeper = PartitionKeeper(lambda: connection(bare), metrics=declare_metrics(registry), retry_s=0.1)
-    return keeper, registry
+    return MakeDaysAhead(declare_metrics(registry)), registry
 
 
-def ahead(registry: CollectorRegistry, table: str) -> float | None:
-    return registry.get_sample_value("traceflow_sink_partition_days_ahead", {"table": table})
+def figure(registry: CollectorRegistry, name: str, table: str) -> float | None:
+    return registry.get_sample_value(f"traceflow_sink_partition_{name}", {"table": table})
 
 
-def test_the_days_around_today_are_made_at_the_start(
-    keeper: tuple[PartitionKeeper, CollectorRegistry], bare: str
-) -> None:
-    partitions, registry = keeper
-    partitions.start()
-    until(lambda: ahead(registry, "session_recording_chunks") == 7)
-    partitions.close()
+def test_the_days_around_today_are_made_at_the_start(chore: tuple[MakeDaysAhead, CollectorRegistry], bare: str) -> None:
+    work, registry = chore
+    housekeeper = Housekeeper(lambda: connection(bare), [Chore("days_ahead", work)])
+    housekeeper.start()
+    until(lambda: figure(registry, "oldest_days", "session_recording_chunks") == 8)
+    housekeeper.close()
     assert query(bare, LEAVES) == [(16,)]
-    assert ahead(registry, "traceflow_events") == 7
+    tables = ("traceflow_events", "session_recording_chunks")
+    assert [(figure(registry, "days_ahead", t), figure(registry, "oldest_days", t)) for t in tables] == [(7, 8)] * 2
 
 
-def test_only_one_process_makes_them_at_a_time(keeper: tuple[PartitionKeeper, CollectorRegistry], bare: str) -> None:
-    partitions, _ = keeper
-    with psycopg.connect(bare) as other:
+def test_only_one_process_makes_them_at_a_time(chore: tuple[MakeDaysAhead, CollectorRegistry], bare: str) -> None:
+    work, _ = chore
+    with psycopg.connect(bare) as other, connection(bare) as own:
         other.execute("SELECT pg_advisory_xact_lock(hashtext('traceflow_sinks'), hashtext('ensure_days'))")
-        partitions.keep()
+        work(own, may_go_on=lambda: True)
         assert query(bare, LEAVES) == [(0,)]
-    partitions.keep()
+        other.rollback()
+        work(own, may_go_on=lambda: True)
     assert query(bare, LEAVES) == [(16,)]
 
 
-def test_a_database_that_is_away_is_asked_again(bare: str) -> None:
+def test_a_database_that_is_away_is_asked_again(chore: tuple[MakeDaysAhead, CollectorRegistry], bare: str) -> None:
     answers: list[bool] = []
 
     def flaky() -> Connection:
@@ -74,11 +76,28 @@ def test_a_database_that_is_away_is_asked_again(bare: str) -> None:
             raise psycopg.OperationalError("connection refused")
         return connection(bare)
 
-    partitions = PartitionKeeper(flaky, metrics=declare_metrics(CollectorRegistry()), retry_s=0.01)
-    partitions.start()
+    housekeeper = Housekeeper(flaky, [Chore("days_ahead", chore[0])], retry_s=0.01)
+    housekeeper.start()
     until(lambda: query(bare, LEAVES) == [(16,)])
-    partitions.close()
+    housekeeper.close()
     assert answers == [False, False, False, True]
+
+
+def test_a_chore_that_fails_keeps_no_other_one_back(bare: str) -> None:
+    done: list[str] = []
+
+    def fails(connection: Connection, *, may_go_on: Callable[[], bool]) -> None:  # noqa: ARG001
+        done.append("fails")
+        connection.execute("SELECT 1 FROM no_such_table")
+
+    def works(connection: Connection, *, may_go_on: Callable[[], bool]) -> None:  # noqa: ARG001
+        done.append("works")
+
+    chores = [Chore("fails", fails), Chore("works", works, interval_s=0.01)]
+    housekeeper = Housekeeper(lambda: connection(bare), chores, retry_s=0.01)
+    housekeeper.start()
+    until(lambda: min(done.count("fails"), done.count("works")) >= 3)
+    housekeeper.close()
 
 
 def test_a_day_is_made_once_and_one_too_far_away_is_closed(bare: str) -> None:
@@ -86,8 +105,39 @@ def test_a_day_is_made_once_and_one_too_far_away_is_closed(bare: str) -> None:
     days = DayPartitions(window=DayWindow(oldest=30))
     with connection(bare) as held:
         days.open(held, "public.traceflow_events", {today, today - 30, today - 31, today + 8, today + 7})
-        assert days.closed == {today - 31, today + 8}
+        assert days.closed == {today - 31: TOO_FAR, today + 8: TOO_FAR}
         assert query(bare, LEAVES) == [(3,)]
         days.open(held, "public.traceflow_events", {today})
     leaf = f"traceflow_parts.traceflow_events_{TODAY - timedelta(days=30):%Y%m%d}"
     assert query(bare, "SELECT to_regclass(%s) IS NOT NULL", leaf) == [(True,)]
+
+
+def test_a_day_that_is_kept_no_longer_gets_no_partition_until_it_is_kept_again(bare: str) -> None:
+    today = epoch_day(int(datetime.now(UTC).timestamp() * 1000))
+    execute(bare, "UPDATE traceflow_retention SET events_days = 20, recordings_days = 15")
+    days = DayPartitions()
+    with connection(bare) as held:
+        days.open(held, "public.traceflow_events", {today - 20, today - 21})
+        assert days.closed == {today - 21: NOT_KEPT}
+        assert held.execute(
+            "SELECT traceflow_parts.ensure_day('traceflow_events', traceflow_parts.today() - 21)"
+        ).fetchone() == (None,)
+        execute(bare, "UPDATE traceflow_retention SET events_days = 21")
+        days.open(held, "public.traceflow_events", {today - 20, today - 21})
+        assert days.closed == {}
+    assert query(bare, LEAVES) == [(2,)]
+
+
+def test_a_day_that_is_being_dropped_takes_no_row_though_it_is_kept_again(bare: str) -> None:
+    today = epoch_day(int(datetime.now(UTC).timestamp() * 1000))
+    days = DayPartitions()
+    with connection(bare) as held, psycopg.connect(bare) as reader:
+        days.open(held, "public.traceflow_events", {today - 30})
+        days.forget()
+        reader.execute("SELECT count(*) FROM traceflow_events")
+        leaf = f"traceflow_parts.traceflow_events_{TODAY - timedelta(days=30):%Y%m%d}"
+        held.execute("SET lock_timeout = '100ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            held.execute(f"ALTER TABLE traceflow_events DETACH PARTITION {leaf} CONCURRENTLY".encode())
+        days.open(held, "public.traceflow_events", {today - 30})
+        assert days.closed == {today - 30: NOT_KEPT}

@@ -56,6 +56,7 @@ COMMANDS = [
     ["recordings", "export"],
     ["partitions", "list"],
     ["partitions", "ensure"],
+    ["partitions", "keep"],
     ["partitions", "prune"],
 ]
 

@@ -7,7 +7,7 @@ from adapters.kafka_consumer import ConsumedRecord
 from schemas.ids import session_key
 from schemas.reasons import Reason
 from sinks.contract import Prepared
-from sinks.days import DAY_MS, DayWindow, day_date, epoch_day
+from sinks.days import DAY_MS, NOT_KEPT, TOO_FAR, DayWindow, day_date, epoch_day
 from sinks.event_lines import EventLines
 from sinks.events import EventsSink
 from sinks.verdicts import Refusal
@@ -85,9 +85,10 @@ def test_rows_without_their_day_are_taken_out_and_counted_out() -> None:
     )
     left, lost = lines.without_days({DAY - 1})
     assert left is not None
-    assert (list(left.indexes), lost, left.findings, left.days) == ([0, 3], [1, 2], {"error": 1}, frozenset({DAY}))
+    assert (list(left.indexes), left.findings, left.days) == ([0, 3], {"error": 1}, frozenset({DAY}))
+    assert lost == {1: DAY - 1, 2: DAY - 1}
     assert (left.started_at, left.restamped, [row.index for row in left.rows()]) == (NOON + 1, [], [0, 3])
-    assert lines.without_days({DAY, DAY - 1}) == (None, [0, 1, 2, 3])
+    assert lines.without_days({DAY, DAY - 1}) == (None, {0: DAY, 1: DAY - 1, 2: DAY - 1, 3: DAY})
 
 
 def test_days_are_counted_in_utc() -> None:
@@ -97,4 +98,16 @@ def test_days_are_counted_in_utc() -> None:
 
 def test_a_day_may_be_late_but_not_endlessly() -> None:
     window = DayWindow(behind=8, ahead=7, oldest=60)
-    assert window.open_days([939, 940, 1_000, 1_007, 1_008], today=1_000) == {940, 1_000, 1_007}
+    days = (939, 940, 1_000, 1_007, 1_008)
+    assert [window.refusal(day, today=1_000, kept_since=None) for day in days] == [TOO_FAR, None, None, None, TOO_FAR]
+
+
+def test_a_day_that_is_kept_no_longer_gets_no_partition_however_late_a_row_may_be() -> None:
+    window = DayWindow(behind=8, ahead=7, oldest=60)
+    days = (939, 969, 970, 1_000, 1_008)
+    assert [window.refusal(day, today=1_000, kept_since=970) for day in days] == [
+        *(NOT_KEPT, NOT_KEPT),
+        *(None, None),
+        TOO_FAR,
+    ]
+    assert window.refusal(939, today=1_000, kept_since=900) == TOO_FAR
