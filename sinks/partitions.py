@@ -22,15 +22,20 @@ class DayPartitions:
     closed: dict[int, Refusal] = field(default_factory=dict)
     """Days that were asked for last and can have no partition."""
     _ready: set[int] = field(default_factory=set)
+    _asked_on: int = 0
     _queries: dict[str, bytes] = field(default_factory=lambda: read_queries("sinks", "partitions.sql"))
 
     def open(self, connection: Connection, table: str, days: AbstractSet[int]) -> None:
         """Make the partitions of these days that are missing, outside any transaction."""
+        today = self.today()
+        if today != self._asked_on:  # the oldest day is kept no longer
+            self._asked_on = today
+            self.forget()
         unknown = days - self._ready
         self.closed = {}
         if not unknown:
             return
-        kept_since, today = self._kept_since(connection, table), self.today()
+        kept_since = self._kept_since(connection, table)
         for day in sorted(unknown):
             refusal = self.window.refusal(day, today=today, kept_since=kept_since)
             if refusal is None and self._has_none(connection, table, day):
@@ -50,7 +55,7 @@ class DayPartitions:
         return row is None or row[0] is None
 
     def forget(self) -> None:
-        """Ask again: a partition that was there is gone."""
+        """Ask again: a partition that was there may be gone."""
         self._ready.clear()
 
 

@@ -30,6 +30,10 @@ _MAX_SEQ = 2**31 - 1
 _PAST_MS, _AHEAD_MS = 7 * DAY_MS, 600_000
 """How far event time may lie from the arrival to name the chunk's day: the window in which clients are believed."""
 
+REACH_DAYS = 8
+"""How far apart the days of one chunk may lie that comes twice and tells no credible time: then its day is that of its
+arrival. As for events (`sinks.event_rows.RESTAMPED_REACH`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -163,15 +167,38 @@ class RecordingsSink:
         return kept
 
     def _insert(self, cursor: Cursor, chunks: Sequence[Chunk]) -> list[Chunk]:
+        """Insert each chunk whose place is free, the first of those that come for one, and return them."""
         if not chunks:
             return []
-        cursor.executemany(self._queries["insert_chunk"], [_parameters(chunk) for chunk in chunks], returning=True)
+        taken = self._taken(cursor, chunks)
+        free: dict[tuple[str, str, int], Chunk] = {}
+        for place, chunk in enumerate(chunks, start=1):
+            if place not in taken:
+                free.setdefault((chunk.session_id, chunk.window_id, chunk.seq), chunk)
+        if not free:
+            return []
+        cursor.executemany(
+            self._queries["insert_chunk"], [_parameters(chunk) for chunk in free.values()], returning=True
+        )
         new = []
-        for chunk in chunks:
+        for chunk in free.values():
             if cursor.fetchone() is not None:
                 new.append(chunk)
             cursor.nextset()
         return new
+
+    def _taken(self, cursor: Cursor, chunks: Sequence[Chunk]) -> set[int]:
+        """Return the places, from 1, of the chunks that another one of near days has come before."""
+        days = [chunk.day for chunk in chunks]
+        wanted = {
+            "session_ids": [chunk.session_id for chunk in chunks],
+            "window_ids": [chunk.window_id for chunk in chunks],
+            "seqs": [chunk.seq for chunk in chunks],
+            "first_day": day_date(min(days) - REACH_DAYS),
+            "last_day": day_date(max(days) + REACH_DAYS),
+        }
+        cursor.execute(self._queries["taken"], wanted)
+        return {place for (place,) in cursor}
 
     def _grow(self, cursor: Cursor, new: Sequence[Chunk], stored: Stored) -> None:
         if not new:

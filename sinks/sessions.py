@@ -162,10 +162,12 @@ class SessionsSink:
             return
         try:
             with cursor.connection.transaction():
-                cursor.execute(
-                    self._queries["materialise"],
-                    {"session_ids": session_ids, "max_size_bytes": MAX_MATERIALISED_BYTES},
-                )
+                cursor.execute(self._queries["recorded_days"], {"session_ids": session_ids})
+                ((first_day, last_day),) = cursor.fetchall()
+                if first_day is None:
+                    return
+                wanted = {"session_ids": session_ids, "max_size_bytes": MAX_MATERIALISED_BYTES}
+                cursor.execute(self._queries["materialise"], {**wanted, "first_day": first_day, "last_day": last_day})
         except psycopg.Error as error:
             if action_of(error) is not Action.ISOLATE:
                 raise

@@ -9,7 +9,7 @@ from deploy.bench.lab import open_lab
 from deploy.bench.report import show
 
 NAMES = (
-    *("engine", "gateway", "outage", "spool", "stress", "sink"),
+    *("engine", "gateway", "outage", "spool", "stress", "sink", "days"),
     *("stage", "pipeline", "analyst", "recovery", "memory"),
 )
 

@@ -100,14 +100,48 @@ BEGIN
   RETURN true;
 END $$;
 
+-- One look at the catalog instead of 400.
 CREATE OR REPLACE FUNCTION traceflow_parts.days_ahead(parent REGCLASS) RETURNS INTEGER
 LANGUAGE sql STABLE SET search_path = '' AS $$
-  SELECT coalesce(min(n) FILTER (WHERE NOT traceflow_parts.has_leaf(parent,
-    (SELECT relname FROM pg_catalog.pg_class WHERE oid = parent)
-    || to_char(traceflow_parts.today() + n, '"_"YYYYMMDD'))) - 1, 400)
-  FROM generate_series(1, 400) AS n
+  SELECT coalesce(min(n), 401) - 1
+  FROM generate_series(1, 400) AS n,
+    (SELECT traceflow_parts.today() AS today, relname FROM pg_catalog.pg_class WHERE oid = parent) AS base
+  WHERE base.relname || to_char(base.today + n, '"_"YYYYMMDD') NOT IN (
+    SELECT c.relname FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
+    WHERE i.inhparent = parent AND NOT i.inhdetachpending
+  )
 $$;
 
+-- The rrweb array of a session whose chunks lie within some days, put together as in 0009: in PL/pgSQL, which plans each
+-- call for its days and so leaves the others out before it looks at them.
+CREATE FUNCTION public.session_recording_events(wanted_session TEXT, first_day DATE, last_day DATE) RETURNS JSONB
+LANGUAGE plpgsql STABLE SECURITY INVOKER SET search_path = '' SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+  chunks bigint;
+  compressed boolean;
+  raw_size bigint;
+  whole jsonb := (SELECT r.events FROM public.session_recordings AS r WHERE r.session_id = wanted_session);
+BEGIN
+  SELECT count(*), bool_or(k.codec <> 'json'), sum(k.raw_size_bytes::bigint) INTO chunks, compressed, raw_size
+  FROM public.session_recording_chunks AS k
+  WHERE k.session_id = wanted_session AND k.chunk_day BETWEEN first_day AND last_day;
+  IF whole IS NULL OR whole <> '[]' OR chunks = 0 THEN
+    RETURN whole;
+  ELSIF compressed OR raw_size > 200000000 THEN
+    RETURN NULL;
+  END IF;
+  RETURN (
+    SELECT ('[' || coalesce(string_agg(nullif(btrim(substr(x.body, 2, length(x.body) - 2), E' \n\r\t'), ''), ','
+                                       ORDER BY x.window_id, x.seq), '') || ']')::jsonb
+    FROM (
+      SELECT DISTINCT ON (k.window_id, k.seq) k.window_id, k.seq, btrim(k.events::text, E' \n\r\t') AS body
+      FROM public.session_recording_chunks AS k
+      WHERE k.session_id = wanted_session AND k.chunk_day BETWEEN first_day AND last_day
+      ORDER BY k.window_id, k.seq, k.chunk_day
+    ) AS x
+  );
+END $$;
+COMMENT ON FUNCTION public.session_recording_events(TEXT, DATE, DATE) IS 'The same from the chunks of these UTC days alone, both included: much less work where there are hundreds of days.';
 COMMENT ON FUNCTION traceflow_parts.today() IS 'The day that it is in UTC: what partitions and retention go by.';
 COMMENT ON FUNCTION traceflow_parts.kept_since(REGCLASS) IS 'The first day that is kept of a table, by traceflow_retention; NULL: all are.';
 COMMENT ON FUNCTION traceflow_parts.has_leaf(REGCLASS, TEXT) IS 'Whether the parent has this partition, and is not about to lose it.';
