@@ -251,6 +251,31 @@ def test_ticks_do_not_wait_for_a_sink(command: Run, kafka: str, topics: str) -> 
     assert (stages["analyze"]["lag"], stages["digest"]["lag"]) == (6, 1)
 
 
+def test_status_tells_what_is_kept_and_who_has_to_prune_where_nobody_does(command: Run, database: str) -> None:
+    assert [kept["days"] for kept in command("status", "--interval", "0.1")[1]["retention"]] == [None] * 3
+    with psycopg.connect(database, autocommit=True) as connection:
+        for days_ago in (16, 17, 20):
+            connection.execute(
+                "SELECT traceflow_parts.ensure_day('traceflow_events', traceflow_parts.today() - %s)", (days_ago,)
+            )
+        connection.execute(
+            "INSERT INTO traceflow_sessions (session_id, started_at, ended_at) VALUES"
+            " ('lives on', now() - interval '90 days', now()), ('old', now() - interval '41 days', NULL)"
+        )
+        connection.execute("UPDATE traceflow_retention SET events_days = 16, recordings_days = 15, sessions_days = 40")
+        ((owner,),) = connection.execute("SELECT current_user::text")
+    found = command("status", "--interval", "0.1")[1]
+    assert [(kept["table"], kept["days"], kept["overdue_days"]) for kept in found["retention"]] == [
+        ("traceflow_events", 16, 4),
+        ("session_recording_chunks", 15, 0),
+        ("traceflow_sessions", 40, 1),
+    ]
+    assert [line for line in found["ill"] if "beyond" in line] == [
+        "traceflow_events: 4 days are there beyond the 16 that are kept: does a sink run as "
+        f"{owner}, the tables' owner? If not, let {owner} run `traceflow partitions prune`"
+    ]
+
+
 def test_status_without_postgres_tells_what_kafka_alone_knows(
     command: Run, kafka: str, topics: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
