@@ -30,9 +30,9 @@ _MAX_SEQ = 2**31 - 1
 _PAST_MS, _AHEAD_MS = 7 * DAY_MS, 600_000
 """How far event time may lie from the arrival to name the chunk's day: the window in which clients are believed."""
 
-REACH_DAYS = 8
-"""How far apart the days of one chunk may lie that comes twice and tells no credible time: then its day is that of its
-arrival. As for events (`sinks.event_rows.RESTAMPED_REACH`)."""
+NEAR_DAYS, ARRIVAL_DAYS = 1, 8
+"""How far apart the days of one chunk that comes twice may lie: put together anew it may begin beyond midnight; one that
+tells no credible time has the day of its arrival, as with events (`sinks.event_rows`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class Chunk:
     seq: int
     day: int
     """Since 1970-01-01, UTC: that of its first event, or of its arrival if no event tells a credible one."""
+    reach_days: int
+    """How far from it the same chunk may lie already."""
     received_at: int
     body: ChunkBody
     visitor_id: str | None
@@ -109,6 +111,7 @@ class RecordingsSink:
             window_id=meta["window_id"],
             seq=meta["seq"],
             day=epoch_day(first if credible else received_at),
+            reach_days=NEAR_DAYS if credible and body.first_event_at else ARRIVAL_DAYS,
             received_at=received_at,
             body=body,
             visitor_id=text_or_none(meta.get("visitor_id")),
@@ -189,13 +192,12 @@ class RecordingsSink:
 
     def _taken(self, cursor: Cursor, chunks: Sequence[Chunk]) -> set[int]:
         """Return the places, from 1, of the chunks that another one of near days has come before."""
-        days = [chunk.day for chunk in chunks]
         wanted = {
             "session_ids": [chunk.session_id for chunk in chunks],
             "window_ids": [chunk.window_id for chunk in chunks],
             "seqs": [chunk.seq for chunk in chunks],
-            "first_day": day_date(min(days) - REACH_DAYS),
-            "last_day": day_date(max(days) + REACH_DAYS),
+            "first_day": day_date(min(chunk.day - chunk.reach_days for chunk in chunks)),
+            "last_day": day_date(max(chunk.day + chunk.reach_days for chunk in chunks)),
         }
         cursor.execute(self._queries["taken"], wanted)
         return {place for (place,) in cursor}

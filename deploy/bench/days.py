@@ -21,6 +21,7 @@ from typing import Any
 import orjson
 import psycopg
 from prometheus_client import CollectorRegistry
+from psycopg import sql
 from pydantic import SecretStr
 
 from adapters.dead_letters import ParkedRecord
@@ -138,7 +139,7 @@ def prepare_few(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         _add_project(connection)
         for (leaf,) in connection.execute(_LEAVES, {"first": AHEAD - FEW + 1, "last": AHEAD}).fetchall():
-            connection.execute(f"DROP TABLE {leaf}".encode())
+            connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier("traceflow_parts", leaf)))
 
 
 def prepare_many(url: str) -> float:
@@ -149,7 +150,7 @@ def prepare_many(url: str) -> float:
         for last in range(AHEAD - MANY + 1, AHEAD + 1, 20):
             connection.execute(_ENSURE, {"first": last, "last": min(AHEAD, last + 19)})
         for (leaf,) in connection.execute(_LEAVES, {"first": AHEAD - MANY + 1, "last": AHEAD}).fetchall():
-            connection.execute(f"DROP TABLE {leaf}".encode())
+            connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier("traceflow_parts", leaf)))
     return time.monotonic() - began
 
 
@@ -158,9 +159,9 @@ SELECT traceflow_parts.ensure_days(today + %(first)s::integer, today + %(last)s:
 FROM traceflow_parts.today() AS today
 """
 _LEAVES = """
-SELECT inhrelid::regclass::text FROM pg_inherits
+SELECT relname::text FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
 WHERE inhparent IN ('public.traceflow_events'::regclass, 'public.session_recording_chunks'::regclass)
-  AND to_date(right(inhrelid::regclass::text, 8), 'YYYYMMDD') - traceflow_parts.today()
+  AND to_date(right(relname, 8), 'YYYYMMDD') - traceflow_parts.today()
     NOT BETWEEN %(first)s::integer AND %(last)s::integer
 """
 
@@ -257,5 +258,6 @@ def _planning_ms(connection: "psycopg.Connection[tuple[Any, ...]]", question: by
     """Return the CPU time of a backend that explains a question and does not ask it."""
     pid = connection.info.backend_pid
     before = thread_cpu_seconds(pid)
-    connection.execute(b"EXPLAIN " + question).fetchall()
+    # a question of our own page, not something that came from outside
+    connection.execute(sql.SQL("EXPLAIN {}").format(sql.SQL(question.decode()))).fetchall()
     return (thread_cpu_seconds(pid) - before) * 1e3
