@@ -31,7 +31,7 @@ _PAST_MS, _AHEAD_MS = 7 * DAY_MS, 600_000
 """How far event time may lie from the arrival to name the chunk's day: the window in which clients are believed."""
 
 NEAR_DAYS, ARRIVAL_DAYS = 1, 8
-"""How far apart the days of one chunk that comes twice may lie: put together anew it may begin beyond midnight; one that
+"""How far apart the days of a chunk that comes twice may lie: put together anew it may begin beyond midnight; one that
 tells no credible time has the day of its arrival, as with events (`sinks.event_rows`)."""
 
 

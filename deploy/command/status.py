@@ -175,7 +175,6 @@ def _limited_projects(connection: Connection, queries: Mapping[str, bytes]) -> l
     return [dict(zip(columns, row, strict=True)) for row in connection.execute(queries["limited_projects"])]
 
 
-def _ailments_of_store(waiting: Iterable[Letter], days_ahead: Mapping[str, int], pending: Sequence[str]) -> list[str]:
 def _ailments_of_store(waiting: Iterable[Letter], store: _Store) -> list[str]:
     """Return what is wrong beside the stages."""
     ours = {reason.value for reason in Reason if reason.blame is Blame.OURS}
