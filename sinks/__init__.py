@@ -9,7 +9,8 @@ What lives here:
   becomes), `issues` (what a UX issue is), `finding_kinds` (what a score is made of), `gaps` (where the log does not
   continue).
 - tables that several sinks write: `session_rows`, `event_rows`, `event_hours`, `recording_rows`, `issue_tables`,
-  `usage`; `record_owner` (whose a record is), `copy_rows` (lines by COPY), `failures` (what the driver raises).
+  `usage`; `record_owner` (whose a record is), `erased` (what is not stored again), `copy_rows` (lines by COPY),
+  `failures` (what the driver raises).
 - `offsets`, `writer`: offsets in the rows' transaction, fenced by epoch; `loop`: the consumer beside it; `watchdog`:
   ends a sink that stands still.
 - `partitions`: the days that rows fall into; `retention`: what is kept no longer goes; `housekeeping`: the thread that

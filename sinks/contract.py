@@ -33,6 +33,10 @@ class Prepared(Generic[P_co]):
     size_bytes: int
     refusals: Sequence[Refusal] = ()
     """What was already found unusable while preparing."""
+    visitor_id: str | None = None
+    """Whom the record names."""
+    received_at: int | None = None
+    """When the gateway had it, epoch ms; None for what a stage says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +49,12 @@ class Parking:
 
 @dataclass(slots=True)
 class Stored:
-    """What became of a batch's rows: every row is inserted, a duplicate of a stored one, or parked."""
+    """What became of the rows that a sink was given: each is inserted, a duplicate of a stored one, or parked."""
 
     inserted: int = 0
     duplicates: int = 0
+    erased: int = 0
+    """Rows that the writer left out before."""
     parkings: list[Parking] = field(default_factory=list)
     new: NewRows = field(default_factory=NewRows)
     hours: Counter[ProjectHour] = field(default_factory=Counter)

@@ -23,7 +23,7 @@ from sinks.days import ClosedDays
 from sinks.event_lines import EventLine, EventLines
 from sinks.event_rows import EventTable
 from sinks.hours import HOURS_A_DAY, HourCounts, counts_by_hour
-from sinks.record_owner import object_of, owner_of, text_or_none
+from sinks.record_owner import object_of, owner_of, text_or_none, time_or_none
 from sinks.verdicts import RecordRefused, Refusal
 
 _TIMES_AS_SENT = frozenset((CLIENT_TIMESTAMP, f"event.{CLIENT_TIMESTAMP}"))
@@ -67,6 +67,8 @@ class EventsSink:
             rows=len(events),
             size_bytes=len(record.value or b""),
             refusals=rows.refusals,
+            visitor_id=content.visitor_id,
+            received_at=time_or_none(data.get("received_at")),
         )
 
     def days(self, content: EventLines) -> AbstractSet[int]:

@@ -268,6 +268,7 @@ class SinkLoop(Generic[P]):
         name, batch, metrics = self._sink.name, flight.batch, self._metrics
         metrics.rows.labels(name).inc(written.inserted)
         metrics.duplicates.labels(name).inc(written.duplicates)
+        metrics.erased.labels(name).inc(written.erased)
         metrics.batches.labels(name, "careful" if written.careful else "fast").inc()
         metrics.batch_rows.labels(name).observe(batch.rows)
         metrics.batch_seconds.labels(name).observe(self._clock() - flight.started_s)

@@ -16,6 +16,7 @@ class SinkMetrics:
     rows: Counter
     duplicates: Counter
     parked: Counter
+    erased: Counter
     batches: Counter
     batch_rows: Histogram
     batch_seconds: Histogram
@@ -49,6 +50,7 @@ def declare_metrics(registry: CollectorRegistry) -> SinkMetrics:
         rows=counter("rows", "Rows inserted and committed."),
         duplicates=counter("duplicates", "Rows received that were stored before."),
         parked=counter("parked", "Rows sent to the dead letters, by reason; of a record parked whole each.", "reason"),
+        erased=counter("erased", "Rows left out because their visitor or session was erased."),
         batches=counter("batches", "Batches committed, by the way they were written: fast or careful.", "way"),
         batch_rows=histogram("batch_rows", "Rows of a committed batch.", _BATCH_ROWS),
         batch_seconds=histogram("batch_seconds", "From handing a batch to the writer to its commit.", _BATCH_SECONDS),

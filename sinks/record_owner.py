@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 from adapters.kafka_consumer import ConsumedRecord
-from schemas.ids import session_key
+from schemas.ids import parse_session_key, session_key
 from schemas.messages import MalformedRecord, Message, NewerFormat, decode_message, decode_object
 from schemas.reasons import Reason
 from sinks.verdicts import RecordRefused
@@ -52,6 +52,15 @@ def owner_of(record: ConsumedRecord, *, project_id: Any, session_id: Any) -> tup
     return uuid_of(project_id, name="project_id"), session_id
 
 
+def owner_of_key(key: bytes | None) -> tuple[str, str] | None:
+    """Return project and session of a record's key, None if it names none that can be stored."""
+    try:
+        project_id, session_id = parse_session_key(key or b"")
+        return None if "\0" in session_id else (_canonical(project_id), session_id)
+    except ValueError:
+        return None
+
+
 def uuid_of(value: Any, *, name: str) -> str:
     """Return a UUID in its canonical form.
 
@@ -68,6 +77,11 @@ def uuid_of(value: Any, *, name: str) -> str:
 @lru_cache(maxsize=4_096)
 def _canonical(value: str) -> str:
     return str(uuid.UUID(value))
+
+
+def time_or_none(value: Any) -> int | None:
+    """Return an integer, None for anything else."""
+    return value if isinstance(value, int) else None
 
 
 def text_or_none(value: Any) -> str | None:

@@ -118,7 +118,14 @@ class RecordingsSink:
             user_agent=text_or_none(meta.get("user_agent")),
             ip=text_or_none(meta.get("ip")),
         )
-        return Prepared(record, chunk, rows=1, size_bytes=len(record.value or b"") + body.stored_bytes)
+        return Prepared(
+            record,
+            chunk,
+            rows=1,
+            size_bytes=len(record.value or b"") + body.stored_bytes,
+            visitor_id=chunk.visitor_id,
+            received_at=received_at,
+        )
 
     def days(self, content: Chunk) -> AbstractSet[int]:
         """Return the chunk's day."""

@@ -25,7 +25,7 @@ from sinks.copy_rows import copy_pieces
 from sinks.copy_text import line, timestamp_text
 from sinks.days import ClosedDays
 from sinks.failures import action_of
-from sinks.record_owner import message_of, owner_of, uuid_of
+from sinks.record_owner import message_of, owner_of, text_or_none, uuid_of
 from sinks.recording_rows import RecordingRows
 from sinks.session_rows import SessionDelta, SessionRows
 from sinks.sqlstates import Action
@@ -90,7 +90,9 @@ class SessionsSink:
             closed=snapshot.closed is True,
             line=copy_line,
         )
-        return Prepared(record, content, rows=1, size_bytes=len(record.value))
+        return Prepared(
+            record, content, rows=1, size_bytes=len(record.value), visitor_id=text_or_none(snapshot.visitor_id)
+        )
 
     def days(self, content: SnapshotLine) -> AbstractSet[int]:  # noqa: ARG002 — its tables have no days
         """Return nothing: no table of this sink is partitioned by day."""

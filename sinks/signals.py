@@ -81,7 +81,7 @@ class SignalsSink:
             finding=finding,
             issue=issue,
         )
-        return Prepared(record, content, rows=1, size_bytes=len(record.value or b""))
+        return Prepared(record, content, rows=1, size_bytes=len(record.value or b""), visitor_id=finding.visitor_id)
 
     def days(self, content: FindingLines) -> AbstractSet[int]:
         """Return the day of the row."""

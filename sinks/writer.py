@@ -4,7 +4,8 @@ The order of a batch, the same for every sink:
 
 1. BEGIN.
 2. Move the offsets by compare-and-swap under our epoch. If that fails, somebody else owns a partition: roll back.
-3. Store the rows: sessions first, in order of session id, then what hangs on them (one order, so no deadlocks).
+3. Leave out what was erased; what is left is not erased before the commit. Store the rows: sessions first, in order of
+   session id, then what hangs on them (one order, so no deadlocks).
 4. Check the limit of dead letters, then write them, durably. A crash after this leaves a letter that is written again.
 5. Add what was inserted to the events of its hours, and new sessions and recordings to the subscription that pays for
    them: last, because all sinks share its row.
@@ -18,7 +19,7 @@ A connection that breaks during 6 leaves a commit in doubt: the next try finds t
 import random
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
@@ -35,6 +36,7 @@ from adapters.postgres import Connection, Cursor, DatabaseRefused
 from sinks.backoff import Backoff
 from sinks.batching import Batch, Span
 from sinks.contract import Parking, Prepared, Sink, Stored
+from sinks.erased import ErasedRecords, NamesErased
 from sinks.event_hours import EventHoursTable
 from sinks.failures import action_of, refusal_of, summary
 from sinks.metrics import SinkMetrics
@@ -77,6 +79,8 @@ class Written:
     duplicates: int
     parked: int
     careful: bool
+    erased: int = 0
+    """Rows left out because their visitor or session was erased."""
 
 
 class Progress(Protocol):
@@ -114,6 +118,7 @@ class Writer(Generic[P]):
     days: DayPartitions = field(default_factory=DayPartitions)
     hours: EventHoursTable = field(default_factory=EventHoursTable)
     usage: UsageTable = field(default_factory=UsageTable)
+    erased: ErasedRecords = field(default_factory=ErasedRecords)
     abandoned: threading.Event = field(default_factory=threading.Event)
     """Set from another thread: stop retrying. Cleared by whoever hands over the next batch."""
     counts: DeadLetterCounts = field(default_factory=DeadLetterCounts)
@@ -122,8 +127,8 @@ class Writer(Generic[P]):
     """Tries that failed and were repeated: while it grows, the log says what is waited for."""
     _connection: Connection | None = None
     _careful_left: int = 0
-    _doubtful: Stored | None = None
-    """What the last try stored, if its commit is in doubt."""
+    _doubtful: tuple[Batch[Prepared[P]], Stored] | None = None
+    """What the last try stored, of what, if its commit is in doubt."""
 
     def claim(self, starts: Mapping[int, int]) -> dict[int, Claim]:
         """Take partitions over, waiting for the database as long as it takes.
@@ -155,24 +160,33 @@ class Writer(Generic[P]):
     def _try(self, batch: Batch[Prepared[P]], epochs: Mapping[int, int], *, careful: bool) -> Written:
         connection = self._connected()
         self._open_days(connection, batch.items)
+        while True:
+            try:
+                return self._try_once(connection, batch, epochs, careful=careful)
+            except NamesErased as error:
+                self.erased.erase(connection, error.owners)
+
+    def _try_once(
+        self, connection: Connection, batch: Batch[Prepared[P]], epochs: Mapping[int, int], *, careful: bool
+    ) -> Written:
         with connection.transaction(), connection.cursor() as cursor:  # 1
             if not self.offsets.advance(cursor, batch.spans, epochs):  # 2
-                return self._written(batch, self._doubtful or Stored(), careful=careful)
+                return self._written(*(self._doubtful or (batch, Stored())), careful=careful)
             self.on_step(Step.OFFSETS_MOVED)
-            stored = Stored()
-            if batch.items:
-                stored = self._store(cursor, batch.items, careful=careful)  # 3
+            kept = replace(batch, items=self.erased.without(cursor, batch.items))  # 3
+            stored = self._store(cursor, kept.items, careful=careful) if kept.items else Stored()
+            stored.erased = _rows(batch) - _rows(kept)
             self.on_step(Step.ROWS_STORED)
-            parkings = [*_refused_before(batch.items), *stored.parkings]
-            counts = self._counts_after(batch, parkings)
+            parkings = [*_refused_before(kept.items), *stored.parkings]
+            counts = self._counts_after(kept, parkings)
             self.letters.park([self._letter(parking) for parking in parkings])  # 4
             self.on_step(Step.LETTERS_WRITTEN)
             self.hours.add(cursor, stored.hours, sink=self.sink.name, partitions=batch.spans)  # 5
             self.usage.add(cursor, stored.new)
-            self._doubtful = stored
+            self._doubtful = kept, stored
         self.counts = counts  # 6
         self.on_step(Step.COMMITTED)
-        return self._written(batch, stored, careful=careful)
+        return self._written(kept, stored, careful=careful)
 
     def _store(self, cursor: Cursor, items: Sequence[Prepared[P]], *, careful: bool) -> Stored:
         if careful:
@@ -197,7 +211,7 @@ class Writer(Generic[P]):
         for parking in parkings:
             rows = parking.item.rows if parking.refusal.index < 0 else 1
             self.metrics.parked.labels(self.sink.name, parking.refusal.reason).inc(rows)
-        return Written(stored.inserted, stored.duplicates, len(parkings), careful)
+        return Written(stored.inserted, stored.duplicates, len(parkings), careful, stored.erased)
 
     def _counts_after(self, batch: Batch[Prepared[P]], parkings: Sequence[Parking]) -> DeadLetterCounts:
         counts = counts_after(self.counts, batch.items, parkings)
@@ -300,6 +314,10 @@ def counts_after(
         whole = any(refusal.index < 0 for refusal in refusals)
         counts = counts.passed(0 if whole else max(0, item.rows - len(refusals)))
     return counts
+
+
+def _rows(batch: Batch[Prepared[P]]) -> int:
+    return sum(item.rows for item in batch.items)
 
 
 def _refused_before(items: Sequence[Prepared[P]]) -> list[Parking]:

@@ -3,7 +3,8 @@
 -- make_events --
 -- The events of the log, in no order.
 CREATE TEMPORARY TABLE IF NOT EXISTS accounted_events (
-  project_id UUID NOT NULL, id UUID NOT NULL, at TIMESTAMPTZ NOT NULL, restamped BOOLEAN NOT NULL, parked BOOLEAN NOT NULL
+  project_id UUID NOT NULL, session_id TEXT NOT NULL, id UUID NOT NULL, at TIMESTAMPTZ NOT NULL,
+  restamped BOOLEAN NOT NULL, parked BOOLEAN NOT NULL
 );
 
 -- make_chunks --
@@ -19,7 +20,7 @@ TRUNCATE pg_temp.accounted_events, pg_temp.accounted_chunks;
 
 -- fill_events --
 -- Take events in.
-COPY pg_temp.accounted_events (project_id, id, at, restamped, parked) FROM STDIN;
+COPY pg_temp.accounted_events (project_id, session_id, id, at, restamped, parked) FROM STDIN;
 
 -- fill_chunks --
 -- Take chunks in.
@@ -28,6 +29,34 @@ COPY pg_temp.accounted_chunks (project_id, session_id, window_id, seq, parked) F
 -- analyze --
 -- The join's plan needs to know how many there are.
 ANALYZE pg_temp.accounted_events, pg_temp.accounted_chunks;
+
+-- take_erased_events --
+-- Take the events of erased sessions out; returns how many by project.
+WITH erased AS (
+  SELECT session.project_id, session.session_id
+  FROM (SELECT DISTINCT project_id, session_id FROM pg_temp.accounted_events) AS session
+  JOIN public.traceflow_erasures AS erasure
+    ON erasure.id_hash = public.traceflow_erasure_hash(session.project_id, 'session', session.session_id)
+), taken AS (
+  DELETE FROM pg_temp.accounted_events AS event USING erased
+  WHERE event.session_id = erased.session_id AND event.project_id = erased.project_id
+  RETURNING event.project_id
+)
+SELECT project_id::text, count(*) FROM taken GROUP BY project_id;
+
+-- take_erased_chunks --
+-- Take the chunks of erased sessions out; returns how many by project.
+WITH erased AS (
+  SELECT session.project_id, session.session_id
+  FROM (SELECT DISTINCT project_id, session_id FROM pg_temp.accounted_chunks) AS session
+  JOIN public.traceflow_erasures AS erasure
+    ON erasure.id_hash = public.traceflow_erasure_hash(session.project_id, 'session', session.session_id)
+), taken AS (
+  DELETE FROM pg_temp.accounted_chunks AS chunk USING erased
+  WHERE chunk.session_id = erased.session_id AND chunk.project_id = erased.project_id
+  RETURNING chunk.project_id
+)
+SELECT project_id::text, count(*) FROM taken GROUP BY project_id;
 
 -- count_events --
 -- By project: accepted, parked, duplicates, stored. A row is the same by id and time, and by id alone if a try of it was

@@ -3,12 +3,13 @@
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from adapters.dead_letter_marks import LetterId, Marks, MarkState
 from adapters.dead_letter_reader import LetterFilter, read_dead_letters
+from adapters.erasures import Erasures
 from adapters.kafka_consumer import ConsumedRecord, describe_topic
 from adapters.postgres import Connection, read_queries
 from deploy.replay.caught_up import Bounds, wait_until_stored
@@ -20,6 +21,7 @@ from schemas.topics import Topic
 from sinks.contract import Sink
 from sinks.events import EventsSink
 from sinks.loop import prepared
+from sinks.record_owner import owner_of_key
 from sinks.recordings import RecordingsSink
 
 EVENTS, CHUNKS = "events", "chunks"
@@ -36,6 +38,7 @@ class Account:
     stored: int = 0
     parked: int = 0
     duplicates: int = 0
+    erased: int = 0
 
     @property
     def received(self) -> int:
@@ -45,7 +48,7 @@ class Account:
     @property
     def unexplained(self) -> int:
         """Return how many are nowhere; below 0, how many are there too often."""
-        return self.accepted - self.stored - self.parked - self.duplicates
+        return self.accepted - self.stored - self.parked - self.duplicates - self.erased
 
 
 Accounts = dict[tuple[str, str], Account]
@@ -96,8 +99,12 @@ class _Counting:
     connection: Connection
     since_ms: int | None
     letters: _Letters
-    without_row: Counter[tuple[str, str, bool]] = field(default_factory=Counter)
-    """Of which no row can be made: by project, kind, and whether it is parked."""
+    parked_without_row: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Of which no row can be made, and which are parked: by project and kind."""
+    without_row: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """The others of which no row can be made: by project, session and kind."""
+    erased: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By project and kind."""
     _queries: dict[str, bytes] = field(default_factory=lambda: read_queries("deploy.accounts", "accounts.sql"))
 
     def fill(self, bounds: Mapping[Topic, Bounds]) -> None:
@@ -106,6 +113,13 @@ class _Counting:
         self._copy("fill_events", self._events(bounds[topics.EVENTS]))
         self._copy("fill_chunks", self._chunks(bounds[topics.RECORDINGS]))
         self.connection.execute(self._queries["analyze"])
+        for kind in (EVENTS, CHUNKS):
+            for project_id, count in self.connection.execute(self._queries[f"take_erased_{kind}"]):
+                self.erased[project_id, kind] += count
+        sessions = {(project_id, session_id) for project_id, session_id, _ in self.without_row if session_id}
+        for project_id, session_id in Erasures().blocked(self.connection, sessions):
+            for kind in (EVENTS, CHUNKS):
+                self.erased[project_id, kind] += self.without_row.pop((project_id, session_id, kind), 0)
 
     def _copy(self, query: str, rows: Iterator[tuple[Any, ...]]) -> None:
         with self.connection.cursor() as cursor, cursor.copy(self._queries[query]) as copy:
@@ -121,15 +135,15 @@ class _Counting:
             ):
                 known = found.get((project_id, kind), Account())
                 found[project_id, kind] = Account(accepted, known.rejected, stored, parked, duplicates)
-        for (project_id, kind, is_parked), count in self.without_row.items():
+        for (project_id, _, kind), count in self.without_row.items():
             known = found.get((project_id, kind), Account())
-            found[project_id, kind] = Account(
-                known.accepted + count,
-                known.rejected,
-                known.stored,
-                known.parked + (count if is_parked else 0),
-                known.duplicates,
-            )
+            found[project_id, kind] = replace(known, accepted=known.accepted + count)
+        for place, count in self.parked_without_row.items():
+            known = found.get(place, Account())
+            found[place] = replace(known, accepted=known.accepted + count, parked=known.parked + count)
+        for place, count in (+self.erased).items():
+            known = found.get(place, Account())
+            found[place] = replace(known, accepted=known.accepted + count, erased=count)
         return found
 
     def _events(self, bounds: Bounds) -> Iterator[tuple[Any, ...]]:
@@ -139,7 +153,7 @@ class _Counting:
                 name = row.line[: row.line.index(b"\t")].decode()
                 at = datetime.fromtimestamp(row.timestamp_ms / 1000, UTC)
                 is_parked = self.letters.parked.holds(record, sink.topic, row.index)
-                yield content.project_id, name, at, row.restamped, is_parked
+                yield *content.owner, name, at, row.restamped, is_parked
 
     def _chunks(self, bounds: Bounds) -> Iterator[tuple[Any, ...]]:
         sink = RecordingsSink()
@@ -156,8 +170,11 @@ class _Counting:
                 if item is None:
                     continue
                 for refusal in item.refusals:
-                    is_parked = self.letters.parked.holds(record, sink.topic, refusal.index)
-                    self.without_row[_project(record), kind, is_parked] += 1
+                    project_id, session_id = owner_of_key(record.key) or (_project(record), "")
+                    if self.letters.parked.holds(record, sink.topic, refusal.index):
+                        self.parked_without_row[project_id, kind] += 1
+                    else:
+                        self.without_row[project_id, session_id, kind] += 1
                 if item.content is not None:
                     yield record, item.content
 

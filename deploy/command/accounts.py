@@ -18,9 +18,10 @@ def accounts(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Count by project the events and recording chunks received, rejected, accepted, stored, parked, duplicate.
+    """Count by project the events and recording chunks received, rejected, accepted, stored, parked, duplicate, erased.
 
-    received = accepted + rejected; accepted = stored + parked + duplicates. Reads the log: minutes where it is long.
+    received = accepted + rejected; accepted = stored + parked + duplicates + erased. Reads the log: minutes where it is
+    long.
     """
     from contextlib import closing
     from datetime import datetime
@@ -55,6 +56,7 @@ def accounts(
             "stored": account.stored,
             "parked": account.parked,
             "duplicates": account.duplicates,
+            "erased": account.erased,
             "unexplained": account.unexplained,
         }
         for (project_id, kind), account in sorted(found.items())
@@ -69,6 +71,7 @@ def accounts(
         "stored",
         "parked",
         "duplicates",
+        "erased",
         "unexplained",
     ]
     print_rows(rows, columns, as_json=as_json)

@@ -11,6 +11,7 @@ from deploy.command import (
     accounts,
     ask,
     detect,
+    erase,
     letters,
     manage,
     offsets,
@@ -96,6 +97,12 @@ def _add_operating(app: typer.Typer) -> None:
         more="Exit code 1 says: a row is missing or was changed, and was left so.",
     )
     app.command(short_help="Fold the log again; compare, or write what is missing.", epilog=again)(replay.replay)
+    gone = teach(
+        "traceflow erase --project 3f0c… --visitor ada@shop.example --dry-run",
+        "traceflow erase --project 3f0c… --session first --yes",
+        more="Ended anywhere, it may be run again. Exit code 1 says: rows are left.",
+    )
+    app.command(short_help="Remove a visitor or session for good.", epilog=gone)(erase.erase)
     sql = teach('traceflow sql "SELECT count(*) FROM traceflow_events" --json')
     app.command("sql", short_help="Ask the database, read-only.", epilog=sql)(ask.sql_command)
 

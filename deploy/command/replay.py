@@ -138,6 +138,8 @@ def _told(report: "Report", refused: Mapping[str, int], *, dry_run: bool) -> lis
         lines.append(f"not judged, began before the log that was read: {report.began_before} sessions")
     if report.parked:
         lines.append(f"not judged, parked by a sink: {report.parked} rows (traceflow dead-letters list)")
+    if report.erased:
+        lines.append(f"not judged, erased: {report.erased} rows")
     lines += [f"written to {table}: {count} rows" for table, count in sorted(report.written.items())]
     lines += [f"refused by a sink: {count} rows ({reason})" for reason, count in sorted(refused.items())]
     for each in report.differences[:_MAX_TOLD]:

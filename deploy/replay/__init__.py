@@ -14,6 +14,6 @@ come so far (`caught_up`), and what is newer than the noted end is not judged: a
 left alone.
 
 Not judged, and counted: what the sinks parked, which is redriven and not replayed; what analyze said of sessions that
-began before the log that is read, or may have, since their state at its beginning is not known. What an operator pruned
-or erased from the database shows as missing.
+began before the log that is read, or may have, since their state at its beginning is not known; what is missing because
+its session was erased. What an operator pruned from the database shows as missing.
 """

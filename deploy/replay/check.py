@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from adapters.erasures import Erasures
 from adapters.kafka_consumer import ConsumedRecord
 from deploy.replay.caught_up import SAID, Ends, wait_until_analyzed, wait_until_stored
 from deploy.replay.log import Log
@@ -51,6 +52,7 @@ class Check:
     forgotten_after_ms: int = 2 * DAY_MS
     """After a silence so long no session is known: the longest gap and the residue of analyze."""
     report: Report = field(default_factory=Report)
+    _erasures: Erasures = field(default_factory=Erasures)
     _parked: ParkedRows = field(init=False)
 
     def run(self, *, since_ms: int | None = None, offset: int | None = None, patience_s: float = 60.0) -> Report:
@@ -83,15 +85,23 @@ class Check:
         self, compare: Compare, records: Callable[[Sequence[Difference]], dict[str, list[ConsumedRecord]]]
     ) -> None:
         """Compare, write the records of what is lost, by sink, and compare again."""
-        found = compare()
+        compared = compare()
+        found = self._not_erased(compared)
+        self.report.erased += len(compared) - len(found)
         lost = [each for each in found if each.is_lost]
         if self.writes is not None and lost:
             for sink, wanted in records(lost).items():
                 self.writes.write(sink, wanted)
-            left = set(compare())
+            left = set(self._not_erased(compare()))
             self.report.written.update(each.table for each in lost if each not in left)
             found = [each for each in found if each in left]
         self.report.differences += found
+
+    def _not_erased(self, found: Sequence[Difference]) -> list[Difference]:
+        """Leave out what is not there because its session was erased."""
+        owners = {(each.project_id, each.session_id) for each in found}
+        erased = self._erasures.blocked(self.tables.connection, owners)
+        return [each for each in found if (each.project_id, each.session_id) not in erased]
 
     # --- what clients sent
 

@@ -18,6 +18,8 @@ class Report:
     """Sessions that are not judged because they began before the log that was read, or may have."""
     parked: int = 0
     """Rows that are not judged because a sink parked them."""
+    erased: int = 0
+    """Rows that are missing because their session was erased: they are not judged."""
     differences: list[Difference] = field(default_factory=list)
     """Those that are left."""
 

@@ -51,6 +51,7 @@ ADAPTERS = {
         "ai_jobs",
         "contract",
         "copy_rows",
+        "erased",
         "event_hours",
         "event_rows",
         "events",

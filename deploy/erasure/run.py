@@ -1,0 +1,133 @@
+"""Carry out an erasure: the order is the package's."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
+from typing import TypeVar
+
+from psycopg import errors
+
+from adapters.erasures import Erasures, Subject
+from adapters.postgres import Connection, Cursor
+
+T = TypeVar("T")
+
+BATCH_SESSIONS = 50
+"""Removed in a transaction: of 1,000 events each, about a second."""
+
+LOCK_PATIENCE_S = 60.0
+LOCK_PAUSE_S = 0.5
+"""Sinks that waited behind us for the lock get their turn."""
+
+
+class Step(Enum):
+    """The moments at which `on_step` is called: where tests end a process."""
+
+    BLOCKED = 1
+    REMOVED = 2
+    FORGOTTEN = 3
+    VERIFIED = 4
+    NOTED = 5
+
+
+class LocksHeld(Exception):
+    """A transaction of a sink, or one that has rows of it, does not end: run it again, it goes on from there."""
+
+
+class RowsLeft(Exception):
+    """Something still names the sessions or the visitor: the message says in which tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What is gone."""
+
+    removed: dict[str, int]
+    """Rows by table, what former runs removed included."""
+    left: dict[str, int]
+    """Rows by table, counted afterwards: none."""
+
+
+@dataclass(slots=True)
+class Erasure:
+    """One run of the command, on a connection in autocommit mode that may delete: the tables' owner's."""
+
+    connection: Connection
+    subject: Subject
+    on_step: Callable[[Step], None] = lambda _step: None
+    batch_sessions: int = BATCH_SESSIONS
+    patience_s: float = LOCK_PATIENCE_S
+    _erasures: Erasures = field(default_factory=Erasures)
+
+    def knows_project(self) -> bool:
+        """Tell whether the subject's project exists."""
+        return self._erasures.knows_project(self.connection, self.subject.project_id)
+
+    def planned(self) -> dict[str, int]:
+        """Count what a run would remove, by table."""
+        if self.subject.kind == "session":
+            return self._erasures.rows(self.connection, self.subject, [self.subject.id])
+        found = self._erasures.sessions_of(self.connection, self.subject, only_blocked=False, most=None)
+        return self._erasures.rows(self.connection, self.subject, found)
+
+    def run(self) -> Erased:
+        """Erase.
+
+        Raises:
+            LocksHeld: a transaction that is waited for does not end.
+            RowsLeft: something is left.
+            psycopg.Error: Postgres refuses or is away; run it again.
+        """
+        self._done(lambda cursor: self._erasures.block(cursor, self.subject))  # 1
+        self.on_step(Step.BLOCKED)
+        erased: list[str] = []
+        for sessions in self._batches():  # 2
+            self._done(partial(self._erasures.remove, subject=self.subject, session_ids=sessions))
+            erased += sessions
+            self.on_step(Step.REMOVED)
+        if self.subject.kind == "visitor":  # 3
+            self._done(lambda cursor: self._erasures.forget_name(cursor, self.subject))
+        self.on_step(Step.FORGOTTEN)
+        left = self._left(erased)  # 4
+        if any(left.values()):
+            raise RowsLeft(", ".join(f"{table}: {count}" for table, count in left.items() if count))
+        self.on_step(Step.VERIFIED)
+        removed = self._done(lambda cursor: self._erasures.note_done(cursor, self.subject))  # 5
+        self.on_step(Step.NOTED)
+        return Erased(removed, left)
+
+    def _batches(self) -> Iterator[list[str]]:
+        if self.subject.kind == "session":
+            yield [self.subject.id]
+            return
+        while found := self._erasures.sessions_of(
+            self.connection, self.subject, only_blocked=True, most=self.batch_sessions
+        ):
+            yield found
+
+    def _left(self, sessions: Sequence[str]) -> dict[str, int]:
+        left = Counter(self._erasures.rows(self.connection, self.subject, sessions))
+        if self.subject.kind == "visitor":
+            left.update(self._erasures.names(self.connection, self.subject))
+            named = self._erasures.sessions_of(self.connection, self.subject, only_blocked=True, most=None)
+            left["traceflow_sessions"] += len(named)
+        return dict(left)
+
+    def _done(self, work: Callable[[Cursor], T]) -> T:
+        """Do the work in a transaction; again, while it meets locks that pass.
+
+        Raises:
+            LocksHeld: they do not.
+        """
+        ends_at = time.monotonic() + self.patience_s
+        while True:
+            try:
+                with self.connection.transaction(), self.connection.cursor() as cursor:
+                    return work(cursor)
+            except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
+                if time.monotonic() > ends_at:
+                    raise LocksHeld(f"a transaction has been open for {self.patience_s:.0f} s") from error
+            time.sleep(LOCK_PAUSE_S)
