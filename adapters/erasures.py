@@ -4,19 +4,24 @@ Theory. Rows can be deleted; records in Kafka cannot, until retention takes them
 that whatever stores rows consults, and then the deletion of the rows there are.
 
 - A session that is blocked is never stored again, whatever record speaks of it.
-- A visitor's erasure blocks each session that names the visitor then. Of a session that no table has yet, the first
-  record that names the visitor and was received before tells it: whoever meets one blocks the session and removes what
-  others have stored of it meanwhile (`Erasures.find`). What is received later of a new session is new, and is kept.
+- A visitor's erasure blocks each session that names the visitor then. Other sessions of before are told later: by a
+  record that names the visitor and was received before, because no table had it yet, or by one that names the visitor
+  of a session that was there. Whoever meets such a record blocks the session and removes what others have stored of it
+  (`Erasures.find`). What is received later, of a new session, is new and is kept.
 
 The list holds hashes only. Exact against transactions under way by the lock that the migration explains: a transaction
 that asks `find` holds it until it commits, and `block` waits for those that do.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from adapters.postgres import Connection, Cursor, read_queries
+from schemas.ids import erasure_hash
+
+CLOCKS_DIFFER_MS = 60_000
+"""How far the clocks of gateways and brokers may be ahead of Postgres': so much longer counts as before an erasure."""
 
 Owner = tuple[str, str]
 """Project and session."""
@@ -41,28 +46,61 @@ class Sighting(NamedTuple):
     """Epoch ms; None if nobody knows."""
 
 
+def was_received_before(sighting: Sighting, erased_at: int) -> bool:
+    """Tell whether a record counts as received before an erasure, epoch ms."""
+    return sighting.received_at is not None and sighting.received_at <= erased_at + CLOCKS_DIFFER_MS
+
+
 @dataclass(frozen=True, slots=True)
 class Erasures:
     """The block-list, on connections that are passed in."""
 
     _queries: dict[str, bytes] = field(default_factory=lambda: read_queries("adapters", "erasures.sql"))
 
-    def find(self, cursor: Cursor, sightings: Sequence[Sighting]) -> dict[int, bool]:
-        """Return the places of what this transaction may not store, and whether its session is blocked already.
+    def find(self, cursor: Cursor, sightings: Collection[Sighting]) -> dict[Sighting, bool]:
+        """Return those that this transaction may not store, and whether their session is blocked already.
 
-        Where it is not, its session is to be blocked and removed, in a transaction of its own, before this one is tried
+        Where it is not, the session is to be blocked and removed, in a transaction of its own, before this one is tried
         again. What is not returned stays allowed until the transaction ends.
         """
+        if not sightings:
+            return {}
+        sessions = {each[:2]: erasure_hash(each.project_id, "session", each.session_id) for each in sightings}
+        visitors = {
+            (each.project_id, each.visitor_id): erasure_hash(each.project_id, "visitor", each.visitor_id)
+            for each in sightings
+            if each.visitor_id is not None
+        }
+        cursor.execute(self._queries["find"], {"hashes": [*sessions.values(), *visitors.values()]})
+        listed: dict[bytes, int] = dict(cursor.fetchall())
+        if not listed:
+            return {}
+        found = {each: True for each in sightings if sessions[each[:2]] in listed}
+        named = {
+            each: erased_at
+            for each in sightings
+            if each not in found
+            and each.visitor_id is not None
+            and (erased_at := listed.get(visitors[each.project_id, each.visitor_id])) is not None
+        }
+        before = {each for each, erased_at in named.items() if was_received_before(each, erased_at)}
+        known = self._known_before(cursor, {each: at for each, at in named.items() if each not in before})
+        return found | dict.fromkeys(before | known, False)
+
+    def _known_before(self, cursor: Cursor, sightings: Mapping[Sighting, int]) -> set[Sighting]:
+        """Return those whose session had a row at the moment given, epoch ms."""
+        if not sightings:
+            return set()
+        asked = list(sightings)
         cursor.execute(
-            self._queries["find"],
+            self._queries["known_before"],
             {
-                "project_ids": [each.project_id for each in sightings],
-                "session_ids": [each.session_id for each in sightings],
-                "visitor_ids": [each.visitor_id for each in sightings],
-                "received_at": [each.received_at for each in sightings],
+                "project_ids": [each.project_id for each in asked],
+                "session_ids": [each.session_id for each in asked],
+                "moments": list(sightings.values()),
             },
         )
-        return {place - 1: is_blocked for place, is_blocked in cursor}
+        return {asked[place - 1] for (place,) in cursor}
 
     def blocked(self, connection: Connection, owners: Iterable[Owner]) -> set[Owner]:
         """Return those sessions that are blocked."""

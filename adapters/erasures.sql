@@ -1,11 +1,18 @@
 -- Erasure: what is blocked, and the rows of what is to go. The protocol is told in the migration that makes the table.
 
 -- find --
--- Places of what may not be stored in this transaction, and whether its session is blocked already.
-SELECT place, is_blocked
-FROM public.find_traceflow_erased(
-  %(project_ids)s::uuid[], %(session_ids)s::text[], %(visitor_ids)s::text[], %(received_at)s::bigint[]
-);
+-- Which of these are on the list, and since when, epoch ms; nobody adds to it before this transaction ends.
+SELECT id_hash, (extract(epoch FROM erased_at) * 1000)::bigint
+FROM public.find_traceflow_erased(%(hashes)b::bytea[]);
+
+-- known_before --
+-- Places of the sessions that had a row at a moment, epoch ms.
+SELECT asked.place
+FROM unnest(%(project_ids)s::uuid[], %(session_ids)s::text[], %(moments)s::bigint[])
+  WITH ORDINALITY AS asked(project_id, session_id, moment, place)
+JOIN public.traceflow_sessions AS known
+  ON known.session_id = asked.session_id AND known.project_id = asked.project_id
+  AND known.created_at <= to_timestamp(asked.moment / 1000.0);
 
 -- blocked --
 -- Places of the sessions that are blocked.

@@ -78,6 +78,11 @@ def session_key(project_id: str, session_id: str) -> bytes:
     return f"{project_id}/{session_id}".encode()
 
 
+def erasure_hash(project_id: str, kind: str, name: str) -> bytes:
+    """Return what the block-list of erasures keeps of a visitor's or session's id: as `traceflow_erasure_hash()`."""
+    return sha256(f"{project_id}/{kind}/{name}".encode()).digest()
+
+
 def parse_session_key(key: bytes) -> tuple[str, str]:
     """Split a record key into project and session.
 

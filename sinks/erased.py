@@ -4,7 +4,7 @@ Every transaction that stores rows asks first, whoever opened it: a sink, a redr
 kept out is no dead letter, because its bytes would stay for as long as those; it is counted.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from sinks.verdicts import Owner
 P = TypeVar("P")
 
 MAX_TIME_MS = 1 << 52
-"""Beyond what any clock says, within what Postgres takes for a time."""
+"""Beyond what any clock says, within what Postgres takes for a number."""
 
 log = structlog.get_logger()
 
@@ -45,14 +45,7 @@ class ErasedRecords:
             NamesErased: `erase` these sessions first, and begin again.
         """
         owners = {key: owner_of_key(key) for key in {item.record.key for item in items}}
-        sightings: dict[Sighting, None] = {}
-        for item in items:
-            if (owner := owners[item.record.key]) is not None:
-                sightings.setdefault(sighting(owner, item))
-        if not sightings:
-            return items
-        asked = list(sightings)
-        found = {asked[place]: is_blocked for place, is_blocked in self._erasures.find(cursor, asked).items()}
+        found = self._erasures.find(cursor, sightings(items, owners))
         if not found:
             return items
         if new := {(each.project_id, each.session_id) for each, is_blocked in found.items() if not is_blocked}:
@@ -74,9 +67,19 @@ class ErasedRecords:
             log.info("session_of_erased_visitor_erased")
 
 
-def sighting(owner: Owner, item: Prepared[Any]) -> Sighting:
-    """Return what a record says of whom, and since when it is there: for the gateway, else for the broker."""
-    if item.visitor_id is None:
-        return Sighting(*owner, None, None)
-    at = item.received_at if item.received_at is not None else item.record.timestamp
-    return Sighting(*owner, item.visitor_id, at if 0 < at < MAX_TIME_MS else None)
+def sightings(items: Iterable[Prepared[Any]], owners: Mapping[bytes | None, Owner | None]) -> list[Sighting]:
+    """Return what the records say of whom, and since when: since the gateway had it, else since the broker had."""
+    earliest: dict[tuple[bytes | None, str | None], int | None] = {}
+    for item in items:
+        named = item.record.key, item.visitor_id
+        at = item.record.timestamp if item.received_at is None else item.received_at
+        known = earliest.get(named)
+        if 0 < at < (MAX_TIME_MS if known is None else known):
+            earliest[named] = at
+        else:
+            earliest.setdefault(named, None)
+    return [
+        Sighting(*owner, visitor_id, at)
+        for (key, visitor_id), at in earliest.items()
+        if (owner := owners[key]) is not None
+    ]

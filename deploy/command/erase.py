@@ -46,7 +46,8 @@ def erase(
                 print_table(["table", "rows to remove"], list(planned.items()))
             return
         if not yes:
-            print_table(["table", "rows to remove"], list(planned.items()))
+            if not as_json:
+                print_table(["table", "rows to remove"], list(planned.items()))
             typer.confirm(f"erase this {subject.kind} for good?", abort=True, err=True)
         try:
             erased = erasure.run()

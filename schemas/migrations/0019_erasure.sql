@@ -29,34 +29,14 @@ CREATE FUNCTION public.traceflow_erasure_hash(project UUID, kind TEXT, id TEXT) 
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN sha256(convert_to(project::text || '/' || kind || '/' || id, 'UTF8'));
 
--- Sessions only ever known by a record that has not been stored yet are found by the second and third condition: what
--- names an erased visitor and was received before (clocks of gateways, brokers and Postgres may differ by a minute), and
--- what names the visitor later of a session that was there before.
-CREATE FUNCTION public.find_traceflow_erased(
-  projects UUID[], sessions TEXT[], visitors TEXT[], received_at BIGINT[]
-) RETURNS TABLE (place BIGINT, is_blocked BOOLEAN)
+CREATE FUNCTION public.find_traceflow_erased(hashes BYTEA[]) RETURNS TABLE (id_hash BYTEA, erased_at TIMESTAMPTZ)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN
   PERFORM pg_advisory_xact_lock_shared(hashtext('traceflow_sinks'), hashtext('erase'));
-  -- from here on each statement sees what was committed while the lock was waited for
-  IF NOT EXISTS (SELECT FROM public.traceflow_erasures) THEN
-    RETURN;
-  END IF;
+  -- a statement of its own: it sees what was committed while the lock was waited for
   RETURN QUERY
-  SELECT wanted.place, blocked.id_hash IS NOT NULL
-  FROM unnest(projects, sessions, visitors, received_at) WITH ORDINALITY
-    AS wanted(project_id, session_id, visitor_id, received_at, place)
-  LEFT JOIN public.traceflow_erasures AS blocked
-    ON blocked.id_hash = public.traceflow_erasure_hash(wanted.project_id, 'session', wanted.session_id)
-  LEFT JOIN public.traceflow_erasures AS named
-    ON named.id_hash = public.traceflow_erasure_hash(wanted.project_id, 'visitor', wanted.visitor_id)
-  WHERE blocked.id_hash IS NOT NULL
-    OR to_timestamp(wanted.received_at / 1000.0) <= named.erased_at + interval '1 minute'
-    OR named.id_hash IS NOT NULL AND EXISTS (
-      SELECT FROM public.traceflow_sessions AS known
-      WHERE known.session_id = wanted.session_id AND known.project_id = wanted.project_id
-        AND known.created_at <= named.erased_at
-    );
+  SELECT erasure.id_hash, erasure.erased_at
+  FROM unnest(hashes) AS asked(id_hash) JOIN public.traceflow_erasures AS erasure ON erasure.id_hash = asked.id_hash;
 END $$;
 
 -- How long it may wait for the lock: meanwhile sinks that come later wait behind it.
@@ -228,19 +208,19 @@ BEGIN
 END $$;
 
 COMMENT ON FUNCTION public.traceflow_erasure_hash(UUID, TEXT, TEXT) IS 'What the block-list keeps of an id: SHA-256 of project, kind (visitor | session) and id.';
-COMMENT ON FUNCTION public.find_traceflow_erased(UUID[], TEXT[], TEXT[], BIGINT[]) IS 'Places, from 1, of what may not be stored in this transaction, received at these epoch milliseconds: its session is blocked, or is to be, because it names an erased visitor. Nobody adds to the list before the transaction ends.';
+COMMENT ON FUNCTION public.find_traceflow_erased(BYTEA[]) IS 'Which of these hashes are on the block-list; nobody adds to it before the transaction ends.';
 COMMENT ON FUNCTION public.block_traceflow_session(UUID, TEXT) IS 'Let nothing of a session be stored from now on; waits at most 2 s for sinks that are storing. Rows: remove_traceflow_sessions().';
 COMMENT ON FUNCTION public.block_traceflow_visitor(UUID, TEXT) IS 'Let nothing be stored that was received of a visitor up to now, and nothing of the visitor''s sessions; waits at most 2 s for sinks that are storing.';
 COMMENT ON FUNCTION public.remove_traceflow_events(UUID, TEXT[]) IS 'Remove the events and findings of sessions; returns how many. Part of remove_traceflow_sessions().';
 COMMENT ON FUNCTION public.remove_traceflow_findings(UUID, TEXT[]) IS 'Remove what sessions added to UX issues, and issues that nothing shows any more; returns rows by table. Part of remove_traceflow_sessions().';
 COMMENT ON FUNCTION public.remove_traceflow_sessions(UUID, TEXT[], BYTEA) IS 'Remove every row of those of the sessions that are blocked, in the session''s project; returns rows by table, and adds them to the erasure named by its hash. Calls of models stay, without session and message.';
 
-REVOKE ALL ON FUNCTION public.find_traceflow_erased(UUID[], TEXT[], TEXT[], BIGINT[]),
+REVOKE ALL ON FUNCTION public.find_traceflow_erased(BYTEA[]),
   public.block_traceflow_session(UUID, TEXT), public.block_traceflow_visitor(UUID, TEXT),
   public.remove_traceflow_events(UUID, TEXT[]), public.remove_traceflow_findings(UUID, TEXT[]),
   public.remove_traceflow_sessions(UUID, TEXT[], BYTEA)
   FROM PUBLIC, anon, authenticated, service_role;
-GRANT EXECUTE ON FUNCTION public.find_traceflow_erased(UUID[], TEXT[], TEXT[], BIGINT[]),
+GRANT EXECUTE ON FUNCTION public.find_traceflow_erased(BYTEA[]),
   public.block_traceflow_session(UUID, TEXT), public.remove_traceflow_sessions(UUID, TEXT[], BYTEA)
   TO traceflow_sink, service_role;
 GRANT EXECUTE ON FUNCTION public.block_traceflow_visitor(UUID, TEXT) TO service_role;

@@ -204,6 +204,8 @@ def emptied(url: str) -> str:
 
 _WRITTEN = (
     "traceflow_sink_offsets",
+    "traceflow_erasures",
+    "neurorouter_logs",
     "traceflow_ai_queue",
     "traceflow_ux_issues",
     "traceflow_events",

@@ -76,6 +76,8 @@ INSERT INTO traceflow_audit_logs (project_id, actor_role, action) SELECT project
 INSERT INTO traceflow_sink_offsets (sink, topic, part, next_offset) VALUES ('events', 't', 0, 0);
 INSERT INTO traceflow_dead_letter_marks (topic_id, stage, topic, part, record_offset, event_index, state, letter_part,
   letter_offset) VALUES ('i', 's', 't', 0, 0, -1, 'dropped', 0, 0);
+INSERT INTO traceflow_erasures (id_hash, project_id, kind, erased_at)
+  SELECT sha256(session::bytea), project, 'session', now() FROM tags WHERE project IS NOT NULL;
 UPDATE traceflow_plans SET available = false WHERE plan = 'starter';
 """
 
@@ -314,7 +316,11 @@ def test_functions_with_their_owners_rights_answer_about_the_caller_only(trial: 
         trial.connection.execute(QUERIES["definers"], {"roles": list(ROLES)}).fetchall()
     )
     assert functions == {
+        "block_traceflow_session(uuid,text)": ["traceflow_sink", "service_role"],
+        "block_traceflow_visitor(uuid,text)": ["service_role"],
+        "find_traceflow_erased(bytea[])": ["traceflow_sink", "service_role"],
         "is_traceflow_admin(uuid)": ["authenticated", "service_role"],
+        "remove_traceflow_sessions(uuid,text[],bytea)": ["traceflow_sink", "service_role"],
         "traceflow_my_projects()": list(ROLES),
         "traceflow_parts.ensure_day(regclass,date)": ["traceflow_sink", "service_role"],
         "traceflow_my_entitlements()": ["authenticated"],

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import orjson
@@ -103,6 +104,19 @@ def test_all_sinks_write_what_they_have_to(login: str, database: str) -> None:
         " (SELECT occurrence_count FROM traceflow_ux_issues), (SELECT count(*) FROM traceflow_ai_queue),"
         " (SELECT array[sessions_used, recordings_used] FROM traceflow_subscriptions)",
     ) == [(3, 1, 1, 1, 1, 1, [1, 1])]
+
+
+def test_a_session_of_an_erased_visitor_is_removed_with_the_rights_of_the_role(login: str, database: str) -> None:
+    execute(database, "SELECT block_traceflow_visitor(%s, 'ada')", PROJECT)
+    with closing(SinkBench(login, "recordings", settings=SETTINGS)) as bench:
+        bench.write([chunk(bench)])
+    with closing(SinkBench(login, "events", settings=SETTINGS)) as bench:
+        assert bench.write([bench.events([event(1)], visitor_id="ada", received_at=NOW_MS - 60_000)]).erased == 1
+    assert query(database, "SELECT count(*) FROM traceflow_sessions") == [(0,)]
+    assert query(database, "SELECT kind, removed -> 'session_recording_chunks' FROM traceflow_erasures ORDER BY 1") == [
+        ("session", 1),
+        ("visitor", None),
+    ]
 
 
 def test_a_frozen_owner_is_ended_with_the_rights_of_the_login(login: str, database: str) -> None:
