@@ -34,7 +34,8 @@ def erase(
     from deploy.erasure.run import Erasure, LocksHeld, RowsLeft
 
     subject = _subject(project, visitor, session)
-    with closing(connect(reach.database(os.environ, data), application_name="traceflow erase")) as connection:
+    database, waits = reach.database(os.environ, data), {"lock_timeout": "5s"}
+    with closing(connect(database, application_name="traceflow erase", session=waits)) as connection:
         erasure = Erasure(connection, subject)
         if not erasure.knows_project():
             raise CommandFailure(f"there is no project {project}: `traceflow projects list` shows them")

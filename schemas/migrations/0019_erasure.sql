@@ -14,12 +14,18 @@ CREATE TABLE public.traceflow_erasures (
 );
 CREATE INDEX idx_traceflow_erasures_project ON public.traceflow_erasures(project_id, erased_at DESC);
 
+-- Erasure looks for a session's calls of models.
+CREATE INDEX idx_neurorouter_logs_session ON public.neurorouter_logs(session_id);
+
 COMMENT ON TABLE public.traceflow_erasures IS 'The block-list of erasure: what was removed for good and is not stored again. Without it, rows come back from Kafka: only delete from it what the log has no more.';
 COMMENT ON COLUMN public.traceflow_erasures.id_hash IS 'traceflow_erasure_hash() of project, kind and id: the id itself is not kept. Who knows an id can ask whether it was erased.';
 COMMENT ON COLUMN public.traceflow_erasures.project_id IS 'The project; it may be gone.';
 COMMENT ON COLUMN public.traceflow_erasures.kind IS 'visitor | session. A visitor''s erasure adds each of the visitor''s sessions as well.';
 COMMENT ON COLUMN public.traceflow_erasures.erased_at IS 'When: what was received of a visitor later is kept; a session stays away for good.';
 COMMENT ON COLUMN public.traceflow_erasures.removed IS 'Rows removed by table; a visitor''s sessions count with the visitor.';
+
+COMMENT ON TABLE public.traceflow_audit_logs IS 'Who changed projects, members, keys, settings, subscriptions, roles or the status of an issue, or erased a visitor or session. Written by triggers and by commands.';
+COMMENT ON COLUMN public.traceflow_audit_logs.action IS 'insert | update | delete, or the name of a command; erased: what erase has removed in all.';
 
 ALTER TABLE public.traceflow_erasures ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON public.traceflow_erasures FROM PUBLIC, anon, authenticated;

@@ -25,6 +25,7 @@ COMMANDS = [
     ["forget"],
     ["status"],
     ["accounts"],
+    ["erase"],
     ["sql"],
     ["detect"],
     ["replay"],
