@@ -201,6 +201,7 @@ def test_an_erased_visitor_is_gone_from_every_column_that_names_one_and_nobody_e
         assert left[table] == others[table], table
     assert query(sinks.url, WRONG_ISSUES) == []
     assert query(sinks.url, "SELECT count(*), sum(total_tokens) FROM neurorouter_logs") == [(2, 14)]
+    assert query(sinks.url, "SELECT * FROM traceflow_event_hour_differences()") == []
     assert_counters_equal_rows(sinks.url)
 
 
