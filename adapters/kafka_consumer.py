@@ -4,7 +4,8 @@ Positions are never Kafka's to decide: whoever consumes keeps its own offsets, s
 (`auto.offset.reset=error`) and never a silent jump.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
@@ -173,6 +174,24 @@ def watermarks(consumer: Consumer, topic: str, partition: int) -> tuple[int, int
     if found is None:
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"no watermarks of {topic} {partition}"))
     return found
+
+
+def committed_offsets(kafka: KafkaSettings, *, group: str, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    """Ask for what a group has committed, without joining it; a partition of which it has nothing is left out.
+
+    By a consumer, not by an AdminClient: the answer of a broker that cannot tell yet, one that comes back for instance,
+    ends an AdminClient's whole process with a segmentation fault (librdkafka 2.16, `rd_kafka_cgrp_op` of no group).
+
+    Raises:
+        KafkaException: the broker cannot tell.
+    """
+    configuration = kafka.librdkafka() | {"group.id": group, "enable.auto.commit": False, "log_level": 0}
+    with closing(Consumer(configuration)) as consumer:
+        found = consumer.committed([TopicPartition(topic, p) for p in partitions], timeout=REQUEST_TIMEOUT_S)
+    for entry in found:
+        if entry.error is not None:
+            raise KafkaException(entry.error)
+    return {entry.partition: entry.offset for entry in found if entry.offset >= 0}
 
 
 def positions(topic: str, offsets: Mapping[int, int]) -> list[TopicPartition]:

@@ -9,12 +9,12 @@ from importlib.metadata import version
 from typing import Any
 
 import psycopg
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from adapters.dead_letter_marks import Marks
 from adapters.dead_letter_reader import LetterFilter
-from adapters.kafka_consumer import describe_topic, watermarks
+from adapters.kafka_consumer import committed_offsets, describe_topic, watermarks
 from adapters.migrations import status as migration_status
 from adapters.postgres import Connection, connect, read_queries
 from deploy.command.failure import one_line
@@ -83,7 +83,7 @@ def gather_status(
     try:
         with connection or nullcontext():
             queries = read_queries("deploy.command", "status.sql")
-            measure = _Measure(admin, consumer, connection, queries, log.topic_prefix)
+            measure = _Measure(kafka, admin, consumer, connection, queries, log.topic_prefix)
             before = measure.samples()
             time.sleep(interval_s)
             after = measure.samples()
@@ -200,12 +200,14 @@ class _Measure:
 
     def __init__(
         self,
+        kafka: KafkaSettings,
         admin: AdminClient,
         consumer: Consumer,
         connection: Connection | None,
         queries: Mapping[str, bytes],
         prefix: str,
     ) -> None:
+        self._kafka = kafka
         self._admin = admin
         self._consumer = consumer
         self._connection = connection
@@ -242,16 +244,10 @@ class _Measure:
         partitions = self._partitions[stage.topic.name]
         changelog = f"{self._prefix}{stage.name}_changelog"
         told = fold_positions(self._consumer, changelog=changelog, partitions=partitions)
-        return self._group_positions(stage, name) | told
-
-    def _group_positions(self, stage: Stage, name: str) -> dict[int, int]:
-        group = self._prefix + stage.name
-        asked = [TopicPartition(name, p) for p in self._partitions[stage.topic.name]]
-        if not asked:
-            return {}
-        futures = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, asked)])
-        found = futures[group].result(_TIMEOUT_S).topic_partitions or []
-        return {entry.partition: entry.offset for entry in found if entry.offset >= 0}
+        committed = committed_offsets(
+            self._kafka, group=self._prefix + stage.name, topic=name, partitions=self._partitions[stage.topic.name]
+        )
+        return committed | told
 
     def report(self, stage: Stage, before: Sample, after: Sample, letters: Mapping[str, int] | None) -> StageReport:
         """Compare two samples of a stage."""
