@@ -10,7 +10,7 @@ results in Kafka exactly as the fold says, whoever dies when (`stage`).
 - `fold`: the rules: order, time, closing, parking, the chain to the stage before; `chain`: what that one says of it;
 - `redriven`: what a record was before it was parked; `offline`: both stages without Kafka;
 - `kinds`: the two stages; `delivery`: whether what is delivered continues where the state is; `continuity`: whether the
-  log is still the one that the state was made from, `source_log`: the look at it;
+  log is still the one that the state was made from, and the state all that there was, `source_log`: the look at it;
 - `runs`, `changelog_store`, `faust_app`: Faust, shaped by its public settings;
 - `dispatch`, `flights`: what batches are on the wire, each flight awaited; `stage`: the reader and the writer;
 - `pulse`, `watchdog`, `failstop`, `metrics`, `settings`: what a process needs besides;

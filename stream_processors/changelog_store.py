@@ -42,6 +42,10 @@ class ChangelogStore(Store[bytes, bytes]):
         facts = self._facts.get(partition) or {}
         return recover({key: fact for key, fact in facts.items() if not is_session_key(key)}).record
 
+    def read_until(self, partition: int) -> int:
+        """Return the last offset of the changelog that is known of a partition; -1 if none is."""
+        return self._positions.get(partition, -1)
+
     def note_written(self, partition: int, offset: int) -> None:
         """Remember how far the changelog is known, because we wrote it: nothing is read twice.
 

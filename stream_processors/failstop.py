@@ -22,6 +22,7 @@ WHAT_TO_DO = {
     "too_many_dead_letters": "see `traceflow dead-letters list`; mend the cause or run the version before; start again",
     "retention_took_records": "stop the stage's workers, `traceflow forget` it, start them: it takes what is left",
     "log_does_not_continue": "stop the stage's workers, `traceflow forget` it, start them: it takes what is there",
+    "changelog_lost_records": "stop the stage's workers, `traceflow forget` it, start them: it takes what is left",
     "log_has_a_hole": "mend what `traceflow topics --check` says, delete what is before the hole, then `forget` it",
 }
 """The step that a person takes, by the line with which a process halts."""

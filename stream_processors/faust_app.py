@@ -51,7 +51,7 @@ def build_app(
 ) -> tuple[StageApp, ChangelogStore, Any]:
     """Make the app, the store of its changelog, and the channel of its input topic."""
     app = StageApp(
-        f"{log.topic_prefix}{kind.name}",
+        kind.group(log.topic_prefix),
         broker=[f"kafka://{address.strip()}" for address in kafka.bootstrap.split(",")],
         broker_credentials=credentials(kafka),
         # topics are made by `traceflow topics`, never by a worker

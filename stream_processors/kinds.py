@@ -19,6 +19,10 @@ class StageKind:
     chained_into: Topic | None = None
     """Where exactly one record stands for each of its log, under its offset: another stage's log."""
 
+    def group(self, prefix: str) -> str:
+        """Return the name of the consumer group of its workers."""
+        return prefix + self.name
+
 
 DIGEST = StageKind("digest", topics.RECORDINGS, topics.DIGEST_CHANGELOG, weight_bytes=300, chained_into=topics.EVENTS)
 ANALYZE = StageKind("analyze", topics.EVENTS, topics.ANALYZE_CHANGELOG, weight_bytes=1)

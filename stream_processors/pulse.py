@@ -128,9 +128,16 @@ class Pulse:
             metrics.open_sessions.labels(label).set(partition.fold.open_sessions)
 
     async def _commit(self) -> bool:
-        """Commit positions to the group, for the lag tools: nothing here ever reads them."""
-        owned = self._stage.owned()
-        offsets = {TP(self._source, number): s.written + 1 for number, s in owned.items() if s.written >= 0}
+        """Commit how far the state is in the changelog: for the lag tools, and for who recovers it next.
+
+        Nothing of a partition that is not taken yet: its state has not been compared with what is committed.
+        """
+        mine = {tp.partition for tp in self._stage.assignment()}
+        offsets = {
+            TP(self._source, number): partition.written + 1
+            for number, partition in self._stage.partitions.items()
+            if number in mine and partition.written >= 0
+        }
         if not offsets:
             return True
         return bool(await asyncio.wait_for(self._app.consumer._commit(offsets), COMMIT_TIMEOUT_S))

@@ -1,4 +1,4 @@
-"""Look, beside Faust, at the log that a stage folds: whether it continues what the state was made from."""
+"""Look, beside Faust, at the log that a stage folds, and at what the broker says of its state."""
 
 import time
 
@@ -7,6 +7,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from adapters.kafka_consumer import TopicMissing, describe_topic, watermarks
 from schemas.connections import KafkaSettings
 from stream_processors.continuity import LogSight
+from stream_processors.kinds import StageKind
 
 READ_TIMEOUT_S = 10.0
 
@@ -18,14 +19,19 @@ class LogUnseen(Exception):
 
 
 class SourceLog:
-    """The topic that a stage folds, as the broker tells of it. Used from one thread at a time."""
+    """The topic that a stage folds, its changelog and its group, as the broker tells of them.
 
-    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+    Used from one thread at a time.
+    """
+
+    def __init__(self, kafka: KafkaSettings, kind: StageKind, prefix: str) -> None:
         self._kafka = kafka
-        self._topic = topic
+        self._group = kind.group(prefix)
+        self._topic = kind.source.full_name(prefix)
+        self._changelog = kind.changelog.full_name(prefix)
 
     def look(self, partition: int, offset: int) -> LogSight:
-        """Ask for the topic's id, the ends of the partition's log, and the time of the record at an offset.
+        """Ask for the topic's id, what the group committed, both logs' ends, and the time of the record at an offset.
 
         Raises:
             LogUnseen: the broker cannot tell now.
@@ -39,8 +45,8 @@ class SourceLog:
         topic_id = describe_topic(self._kafka, self._topic).topic_id
         configuration: dict[str, str | int | float | bool | None] = {
             **self._kafka.librdkafka(),
-            # needed by the driver and never joined
-            "group.id": f"{self._topic}-look",
+            # asked for what it committed, and never joined
+            "group.id": self._group,
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
             "enable.partition.eof": True,
@@ -50,10 +56,19 @@ class SourceLog:
         consumer = Consumer(configuration)
         try:
             low, end = watermarks(consumer, self._topic, partition)
+            # before the changelog's end, which is never behind what was committed
+            committed = self._committed(consumer, partition)
+            changelog_low, changelog_end = watermarks(consumer, self._changelog, partition)
             logged_at = self._time_of_record(consumer, partition, offset) if low <= offset < end else 0
         finally:
             consumer.close()
-        return LogSight(topic_id, low, end, logged_at)
+        return LogSight(topic_id, low, end, logged_at, committed, changelog_low, changelog_end)
+
+    def _committed(self, consumer: Consumer, partition: int) -> int:
+        [found] = consumer.committed([TopicPartition(self._topic, partition)], timeout=READ_TIMEOUT_S)
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return max(found.offset, 0)
 
     def _time_of_record(self, consumer: Consumer, partition: int, offset: int) -> int:
         consumer.assign([TopicPartition(self._topic, partition, offset)])

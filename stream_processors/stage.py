@@ -1,7 +1,7 @@
 """The stage: folds what Faust delivers, and writes it so that no crash, owner or order can change the result.
 
 Faust gives it group membership, the assignment of partitions, flow control and the recovery of the changelog. Positions
-are our own (`delivery`); Kafka's committed offsets serve the lag tools only.
+are our own (`delivery`); Kafka's committed offsets serve the lag tools, and show a recovery that read too little.
 
 Two tasks share the event loop. The reader folds runs, slice by slice. The writer cuts what is folded into batches and
 writes them, while the reader goes on; a batch is written in this order, each step acknowledged before the next:
@@ -34,7 +34,7 @@ from schemas.messages import KIND_HEADER
 from stream_processors.batch import Batch
 from stream_processors.chain import Statement
 from stream_processors.changelog_store import ChangelogStore
-from stream_processors.continuity import LogSight, broken_by
+from stream_processors.continuity import LogSight, broken_by, left_unread, lost_by_changelog
 from stream_processors.delivery import Decision, Delivery
 from stream_processors.dispatch import Dispatch, count_parked
 from stream_processors.facts import DamagedFact, NewerFactFormat, recover
@@ -54,6 +54,8 @@ FILL_S = 0.2
 
 LOOK_AGAIN_S = 1.0
 """How long to wait before a broker that could not tell of the log is asked again; the watchdog bounds the attempts."""
+
+IF_IT_REPEATS = "the changelog cannot be read: stop the stage's workers, `traceflow forget STAGE --yes`, start them"
 
 _HALTING = (NewerStateFormat, NewerFactFormat, DamagedFact, UnencodableState)
 """What a restart would only meet again."""
@@ -90,6 +92,8 @@ class Partition:
     """The offset of the next record to fold."""
     written: int
     """The last offset that is durably included."""
+    gone: int = -1
+    """The last offset that retention took before the fold began: nobody will ever fold it."""
     latest: int = 0
     """Log time of the last record folded, epoch ms."""
     delivery: Delivery = field(default_factory=Delivery)
@@ -179,7 +183,7 @@ class Stage:
         ]
 
     def _statement(self, number: int, partition: Partition) -> list[Letter]:
-        said = Statement(partition.written, partition.fold.position.topic_id)
+        said = Statement(max(partition.written, partition.gone), partition.fold.position.topic_id)
         return self._dispatch.statement(number, said)
 
     def _standing(self, number: int) -> Standing:
@@ -232,7 +236,10 @@ class Stage:
         return bool(self._is_reading and run.generation_id == self._app.consumer_generation_id)
 
     async def _look_at_log(self, number: int) -> LogSight:
-        """Look whether the log continues the state that was recovered; one that does not is a person's to judge."""
+        """Look whether the state was recovered to its end, and whether the log continues it.
+
+        What does not is a person's to judge, but for a changelog that was not read to its end: that is read again.
+        """
         while True:
             record = self._store.position(number)
             try:
@@ -243,6 +250,11 @@ class Stage:
                 continue
             if reason := broken_by(record, seen):
                 fail_stop("log_does_not_continue", code=HALT, partition=number, reason=reason)
+            read = self._store.read_until(number)
+            if reason := left_unread(record, seen, read=read):
+                fail_stop("changelog_not_read", partition=number, reason=reason, if_it_repeats=IF_IT_REPEATS)
+            if reason := lost_by_changelog(record, seen, read=read):
+                fail_stop("changelog_lost_records", code=HALT, partition=number, reason=reason)
             return seen
 
     def _take(self, number: int, seen: LogSight) -> Partition:
@@ -286,8 +298,8 @@ class Stage:
         if partition.fold.position.offset >= 0:
             fail_stop("retention_took_records", code=HALT, partition=number, wanted=partition.wanted, lowest=lowest)
         partition.wanted = lowest
-        # what nobody will ever fold: the stage after it need not wait for that
-        partition.written = lowest - 1
+        # the stage after it need not wait for that
+        partition.gone = lowest - 1
 
     async def _fold(self, partition: Partition, records: Sequence[Any]) -> None:
         began = time.perf_counter()

@@ -150,7 +150,7 @@ def _assemble(
         store=store,
         flights=flights,
         dispatch=Dispatch(kind, prefix),
-        look=SourceLog(environment.kafka, kind.source.full_name(prefix)).look,
+        look=SourceLog(environment.kafka, kind, prefix).look,
         bounds=_bounds(kind, settings, environment.log.partitions),
         metrics=metrics,
         letters=counts_at_start(

@@ -1,5 +1,6 @@
 """Let a stage begin anew, for `traceflow forget`: empty its changelog while none of its workers runs."""
 
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from adapters.kafka_admin import Layout, recreate_topics
@@ -11,7 +12,9 @@ _TIMEOUT_S = 15.0
 
 
 def forget_stage(name: str, kafka: KafkaSettings, log: LogSettings) -> str:
-    """Delete a stage's changelog and create it again, empty; return its full name.
+    """Delete what a stage's group committed, and its changelog; create that again, empty, and return its full name.
+
+    In this order: a changelog that ends before what is committed is one that lost something.
 
     Raises:
         CommandFailure: there is no such stage, its changelog is missing, or workers of it run.
@@ -21,7 +24,7 @@ def forget_stage(name: str, kafka: KafkaSettings, log: LogSettings) -> str:
     if kind is None:
         raise CommandFailure(f"{name} is no stage: say {' or '.join(KINDS)}")
     admin = AdminClient({**kafka.librdkafka()})
-    group = log.topic_prefix + name
+    group = kind.group(log.topic_prefix)
     members = admin.describe_consumer_groups([group])[group].result(_TIMEOUT_S).members
     if members:
         raise CommandFailure(f"{len(members)} workers of {name} run: stop them first")
@@ -31,5 +34,14 @@ def forget_stage(name: str, kafka: KafkaSettings, log: LogSettings) -> str:
         raise CommandFailure(f"{changelog} is missing: run `traceflow topics`")
     partitions = list(found.partitions.values())
     layout = Layout(log.topic_prefix, len(partitions), replication=len(partitions[0].replicas))
+    _delete_group(admin, group)
     recreate_topics(admin, [kind.changelog], layout)
     return changelog
+
+
+def _delete_group(admin: AdminClient, group: str) -> None:
+    try:
+        admin.delete_consumer_groups([group])[group].result(_TIMEOUT_S)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+            raise

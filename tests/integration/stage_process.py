@@ -156,6 +156,18 @@ class Stages:
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         recreate_topics(admin, [topic], Layout(prefix=self.prefix, partitions=self.partitions))
 
+    def commit(self, stage: str, topic: Topic, partition: int, offset: int) -> None:
+        """Commit an offset to a stage's group, which has no members."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": KINDS[stage].group(self.prefix)})
+        consumer.commit(offsets=[TopicPartition(topic.full_name(self.prefix), partition, offset)], asynchronous=False)
+        consumer.close()
+
+    def members(self, stage: str) -> int:
+        """Return how many workers a stage's group has; one that has ended counts until its session is over."""
+        group = KINDS[stage].group(self.prefix)
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        return len(admin.describe_consumer_groups([group])[group].result().members)
+
     def delete_records_before(self, topic: Topic, partition: int, offset: int) -> None:
         """Do to a log what retention does."""
         admin = AdminClient({"bootstrap.servers": self.bootstrap})

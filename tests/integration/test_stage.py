@@ -281,6 +281,20 @@ def test_a_stage_never_goes_on_in_a_log_that_does_not_continue_its_state(system:
     assert ("the log lost its end" if what == "lost_its_end" else f"its id was {ours.topic_id}") in said
 
 
+def test_a_state_that_the_changelog_and_the_log_have_lost_is_a_person_s_to_give_up(system: Stages) -> None:
+    system.produce(declared.EVENTS, events(30))
+    system.commit("analyze", declared.EVENTS, 0, 20)
+    system.delete_records_before(declared.EVENTS, 0, 10)
+    worker = system.start("analyze")
+    assert worker.process.wait(40) == 78
+    assert "changelog_lost_records" in worker.output.read_text()
+
+    until(lambda: not system.members("analyze"), deadline_s=20, what="the group without the one that ended")
+    forget_stage("analyze", system.kafka, LogSettings(topic_prefix=system.prefix))
+    worker = system.start("analyze")
+    until(lambda: folded(system, declared.ANALYZE_CHANGELOG, {0: 29}), deadline_s=40, what="what is left")
+
+
 def test_a_running_stage_halts_when_its_log_ends_before_what_it_has_folded(system: Stages) -> None:
     system.produce(declared.EVENTS, events(30))
     worker = system.start("analyze")
