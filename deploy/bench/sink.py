@@ -48,9 +48,7 @@ def run(lab: Lab) -> Result:
     copy_rate = middle([ROWS / wall for wall, _, _ in copy])
     ratio = middle([a[0] / b[0] for a, b in zip(copy, sink, strict=True)])
     cpu = middle([(own + server) * 1e6 / ROWS for _, own, server in sink])
-    hours = (
-        sum(_by_hand(lab, _NoHours()) / _by_hand(lab, EventHoursTable()) for _ in range(HOURS_ROUNDS)) / HOURS_ROUNDS
-    )
+    hours = sum(_by_hand(lab, NoHours()) / _by_hand(lab, EventHoursTable()) for _ in range(HOURS_ROUNDS)) / HOURS_ROUNDS
     return Result(
         "sink",
         [
@@ -119,7 +117,7 @@ class _NoLetters:
             raise AssertionError(f"parked: {each.detail}")
 
 
-class _NoHours(EventHoursTable):
+class NoHours(EventHoursTable):
     """Events are not counted by the hour."""
 
     def add(self, *_args: Any, **_more: Any) -> None:
