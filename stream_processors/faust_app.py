@@ -43,6 +43,9 @@ class StageApp(faust.App):
         timer.start()
         if self.before_stop is not None:
             await self.before_stop()
+        # before the tables: what waits for those to subscribe would subscribe without them once they have ended, and a
+        # member without the changelog's topic makes the group spread log and changelog apart
+        await self.topics.stop()
         await super().on_stop()
 
 

@@ -137,6 +137,7 @@ class Stage:
         self._metrics = metrics
         self._on_step = on_step
         self._source = dispatch.kind.source.full_name(dispatch.prefix)
+        self._changelog = dispatch.kind.changelog.full_name(dispatch.prefix)
         self.partitions: dict[int, Partition] = {}
         self._is_reading = False
         self._records = self._size = 0
@@ -162,6 +163,8 @@ class Stage:
             self._store.drop(partition)
         self._is_reading = True
         log.info("partitions_assigned", partitions=sorted(mine))
+        if apart := sorted(number for number in mine if not self._is_recoverable(number)):
+            log.error("assigned_without_changelog", partitions=apart)
 
     async def stop(self) -> None:
         """Stop reading, and finish what is folded."""
@@ -218,6 +221,8 @@ class Stage:
         records = run.value
         partition = self.partitions.get(run.partition)
         if partition is None:
+            if not self._is_recoverable(run.partition):
+                return
             log_sight = await self._look_at_log(run.partition)
             if not self._is_current(run):
                 return
@@ -231,6 +236,14 @@ class Stage:
                 await self._drain()
                 records = records[1:]
             await self._fold(partition, records)
+
+    def _is_recoverable(self, number: int) -> bool:
+        """Tell whether a partition is held already, or its changelog is ours too.
+
+        A member that subscribes to the log alone makes Faust's assignor spread the two apart: whoever folded then would
+        begin with nothing. The group assigns anew once such a member is gone; until then the partition waits.
+        """
+        return number in self.partitions or TP(self._changelog, number) in self._app.consumer.assignment()
 
     def _is_current(self, run: Any) -> bool:
         return bool(self._is_reading and run.generation_id == self._app.consumer_generation_id)

@@ -1,6 +1,7 @@
 """What a worker does once a tick, and what is seen of a partition of which nothing has been delivered."""
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -27,10 +28,10 @@ class Consumer:
 
     def __init__(self, kind: StageKind) -> None:
         self.committed: dict[TP, int] = {}
-        self._kind = kind
+        self.owned = {TP(kind.source.name, 3), TP(kind.changelog.name, 3)}
 
     def assignment(self) -> set[TP]:
-        return {TP(self._kind.source.name, 3), TP(self._kind.changelog.name, 3)}
+        return self.owned
 
     def highwater(self, _tp: TP) -> None:
         return None
@@ -153,3 +154,20 @@ def test_digest_tells_analyze_up_to_where_everything_was_acknowledged() -> None:
     worker.turn()
     statements = [letter for letter in worker.flights.posted if letter.topic == "events"]
     assert statements == [Letter("events", 3, None, b'{"v":1,"src":41,"log":""}', (("kind", b"chain"),))]
+
+
+@dataclass
+class Run:
+    """A record as it is delivered."""
+
+    partition: int = 3
+    generation_id: int = 1
+    value: tuple[()] = ()
+
+
+def test_a_partition_whose_changelog_was_assigned_to_another_is_not_folded() -> None:
+    worker = Worker(end=100)
+    worker.app.consumer.owned = {TP("events", 3), TP("analyze_changelog", 4)}
+    asyncio.run(worker.stage.assigned())
+    asyncio.run(worker.stage._read(Run()))
+    assert worker.stage.partitions == {}
