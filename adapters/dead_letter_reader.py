@@ -201,6 +201,8 @@ def _starts(
     """Return where to begin in each partition that may have something that is asked for."""
     if since is None:
         starts = [TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in ends]
+    elif not ends:
+        return []
     else:
         # A letter is appended after it was stamped, so none of those asked for lies before this.
         asked = [TopicPartition(topic, partition, since) for partition in ends]

@@ -41,7 +41,7 @@ MARKER = re.compile(rb"poison:[^!]*!")
 
 TWICE, LATER, MUCH_LATER, SICK_EVENT, SICK_CHUNK = 0.05, 0.04, 0.04, 0.03, 0.02
 """Shares of the requests."""
-LOG_POISON_EVERY_S = 12.0
+LOG_POISON_EVERY_S = 40.0
 """Our own fault: well below the share that stops a stage."""
 PERSISTENT = RetryPolicy(give_up_s=300.0, timeout_s=8.0)
 """Outlasts every outage, so that an unknown outcome is rare; a frozen gateway is given up soon."""
