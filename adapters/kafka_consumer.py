@@ -5,7 +5,6 @@ Positions are never Kafka's to decide: whoever consumes keeps its own offsets, s
 """
 
 from collections.abc import Iterable, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
@@ -176,8 +175,10 @@ def watermarks(consumer: Consumer, topic: str, partition: int) -> tuple[int, int
     return found
 
 
-def committed_offsets(kafka: KafkaSettings, *, group: str, topic: str, partitions: Iterable[int]) -> dict[int, int]:
-    """Ask for what a group has committed, without joining it; a partition of which it has nothing is left out.
+def committed_offsets(
+    consumer: Consumer, topic: str, partitions: Iterable[int], *, timeout_s: float = REQUEST_TIMEOUT_S
+) -> dict[int, int]:
+    """Ask for what the consumer's group has committed, joined or not; a partition of which it has nothing is left out.
 
     By a consumer, not by an AdminClient: the answer of a broker that cannot tell yet, one that comes back for instance,
     ends an AdminClient's whole process with a segmentation fault (librdkafka 2.16, `rd_kafka_cgrp_op` of no group).
@@ -185,9 +186,7 @@ def committed_offsets(kafka: KafkaSettings, *, group: str, topic: str, partition
     Raises:
         KafkaException: the broker cannot tell.
     """
-    configuration = kafka.librdkafka() | {"group.id": group, "enable.auto.commit": False, "log_level": 0}
-    with closing(Consumer(configuration)) as consumer:
-        found = consumer.committed([TopicPartition(topic, p) for p in partitions], timeout=REQUEST_TIMEOUT_S)
+    found = consumer.committed([TopicPartition(topic, p) for p in partitions], timeout=timeout_s)
     for entry in found:
         if entry.error is not None:
             raise KafkaException(entry.error)

@@ -4,7 +4,7 @@ import time
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from adapters.kafka_consumer import TopicMissing, describe_topic, watermarks
+from adapters.kafka_consumer import TopicMissing, committed_offsets, describe_topic, watermarks
 from schemas.connections import KafkaSettings
 from stream_processors.continuity import LogSight
 from stream_processors.kinds import StageKind
@@ -57,18 +57,12 @@ class SourceLog:
         try:
             low, end = watermarks(consumer, self._topic, partition)
             # before the changelog's end, which is never behind what was committed
-            committed = self._committed(consumer, partition)
+            committed = committed_offsets(consumer, self._topic, [partition], timeout_s=READ_TIMEOUT_S)
             changelog_low, changelog_end = watermarks(consumer, self._changelog, partition)
             logged_at = self._time_of_record(consumer, partition, offset) if low <= offset < end else 0
         finally:
             consumer.close()
-        return LogSight(topic_id, low, end, logged_at, committed, changelog_low, changelog_end)
-
-    def _committed(self, consumer: Consumer, partition: int) -> int:
-        [found] = consumer.committed([TopicPartition(self._topic, partition)], timeout=READ_TIMEOUT_S)
-        if found.error is not None:
-            raise KafkaException(found.error)
-        return max(found.offset, 0)
+        return LogSight(topic_id, low, end, logged_at, committed.get(partition, 0), changelog_low, changelog_end)
 
     def _time_of_record(self, consumer: Consumer, partition: int, offset: int) -> int:
         consumer.assign([TopicPartition(self._topic, partition, offset)])

@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -244,10 +244,9 @@ class _Measure:
         partitions = self._partitions[stage.topic.name]
         changelog = f"{self._prefix}{stage.name}_changelog"
         told = fold_positions(self._consumer, changelog=changelog, partitions=partitions)
-        committed = committed_offsets(
-            self._kafka, group=self._prefix + stage.name, topic=name, partitions=self._partitions[stage.topic.name]
-        )
-        return committed | told
+        group = {"group.id": self._prefix + stage.name, "enable.auto.commit": False, "log_level": 0}
+        with closing(Consumer(self._kafka.librdkafka() | group)) as consumer:
+            return committed_offsets(consumer, name, partitions) | told
 
     def report(self, stage: Stage, before: Sample, after: Sample, letters: Mapping[str, int] | None) -> StageReport:
         """Compare two samples of a stage."""
