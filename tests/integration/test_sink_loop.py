@@ -282,7 +282,8 @@ def test_an_outage_of_the_database_is_waited_for_at_rest(
         until(lambda: retried(sink) >= 6)  # it takes its partitions over, for longer than `STUCK_AFTER_S`
         began, before = time.monotonic(), turns
         until(lambda: retried(sink) >= 7)
-        assert turns - before <= 3 + (time.monotonic() - began) / loop.IDLE_POLL_S
+        # one that does not rest turns thousands of times
+        assert turns - before <= 10 + 2 * (time.monotonic() - began) / loop.IDLE_POLL_S
     sink.stop()
 
 
