@@ -1,11 +1,12 @@
 """The HTTP gateway: authenticate, bound, validate, stamp, produce, and answer once the broker has it.
 
-Pure logic (floor 1, values in and values out): `admission`, `event_fields`, `event_time`, `json_body`, `inflation`,
-`records`, `ordinary`, `chunk`, `rate_limit`, `fair_share`, `backpressure`, `held_bodies`, `client_address`, `origins`,
-`privacy`, `project_key`, `refusal`, `openapi`, `settings`, `spool_format`, `spool_route`. Adapters (floor 2):
-`request`, `answers`, `events_resource`, `recordings_resource`, `service_resources`, `request_flow`, `middleware`,
-`metrics`, `deadline_protocol`, `spool`, `spool_files`, `spool_window`. Wiring (floor 3): `app`, `lanes`, `server`,
-`__main__`.
+- `admission`: what is decided about a request, its events and its chunk, and what becomes of them in the log;
+- `limits`: how much of the gateway a project, a moment or the log itself leaves to a request;
+- `api`: the HTTP interface;
+- `spool`: the disk that takes what the broker cannot;
+- `settings`, `metrics`; `lanes`, `app`, `server`, `__main__`: wiring.
 
+Floors: `admission`, `limits` and `settings` are pure logic (1). `metrics`, `api` but for the document of its interface,
+and `spool` but for what it decides and how its bytes look are adapters (2). The wiring is 3.
 Imports `schemas` and `adapters`, never another service.
 """

@@ -16,15 +16,16 @@ from adapters import logs
 from adapters.metrics_server import AdminServer, serve_admin
 from adapters.postgres import DatabaseRefused
 from adapters.project_snapshot import ProjectSnapshot
+from ingest_gateway.api.events import EventsResource
+from ingest_gateway.api.middleware import Cors, Observe
+from ingest_gateway.api.openapi import openapi_document
+from ingest_gateway.api.recordings import RecordingsResource
+from ingest_gateway.api.request_flow import Lane, RequestFlow
+from ingest_gateway.api.service import OpenApi, Readyz
 from ingest_gateway.app import build_app
-from ingest_gateway.events_resource import EventsResource
-from ingest_gateway.held_bodies import HeldBodies
 from ingest_gateway.lanes import drain, open_lanes, require_broker
+from ingest_gateway.limits.held_bodies import HeldBodies
 from ingest_gateway.metrics import GatewayMetrics
-from ingest_gateway.middleware import Cors, Observe
-from ingest_gateway.openapi import openapi_document
-from ingest_gateway.recordings_resource import RecordingsResource
-from ingest_gateway.request_flow import Lane, RequestFlow
 from ingest_gateway.server import (
     CannotStart,
     Watch,
@@ -34,9 +35,8 @@ from ingest_gateway.server import (
     serve_until_stopped,
     tune_interpreter,
 )
-from ingest_gateway.service_resources import OpenApi, Readyz
 from ingest_gateway.settings import GatewaySettings
-from ingest_gateway.spool_files import OnStep, SpoolUnusable
+from ingest_gateway.spool.files import OnStep, SpoolUnusable
 from schemas.connections import DatabaseSettings, KafkaSettings, LogSettings
 from schemas.environment import SettingsError, masked, read_settings
 from schemas.reasons import Reason

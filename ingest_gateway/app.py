@@ -6,14 +6,14 @@ import falcon
 import structlog
 from falcon.asgi import App, Response
 
-from ingest_gateway.answers import refuse
-from ingest_gateway.events_resource import EventsResource
+from ingest_gateway.admission.refusal import Refusal
+from ingest_gateway.api.answers import refuse
+from ingest_gateway.api.events import EventsResource
+from ingest_gateway.api.middleware import Cors, Observe
+from ingest_gateway.api.recordings import RecordingsResource
+from ingest_gateway.api.request import ClientGone, GatewayRequest, HeadersFirst
+from ingest_gateway.api.service import Healthz, OpenApi, Readyz
 from ingest_gateway.metrics import GatewayMetrics
-from ingest_gateway.middleware import Cors, Observe
-from ingest_gateway.recordings_resource import RecordingsResource
-from ingest_gateway.refusal import Refusal
-from ingest_gateway.request import ClientGone, GatewayRequest, HeadersFirst
-from ingest_gateway.service_resources import Healthz, OpenApi, Readyz
 from schemas.reasons import Reason
 
 log = structlog.get_logger()

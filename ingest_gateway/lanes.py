@@ -6,13 +6,13 @@ from pathlib import Path
 import structlog
 
 from adapters.kafka_producer import AckingProducer, ConfigValue, producer_config
-from ingest_gateway.backpressure import Backpressure
+from ingest_gateway.api.request_flow import Lane
+from ingest_gateway.limits.backpressure import Backpressure
 from ingest_gateway.metrics import GatewayMetrics
-from ingest_gateway.request_flow import Lane
 from ingest_gateway.server import require_topics
 from ingest_gateway.settings import GatewaySettings
-from ingest_gateway.spool import Spool
-from ingest_gateway.spool_files import OnStep, SegmentFiles, hold_spool
+from ingest_gateway.spool.files import OnStep, SegmentFiles, hold_spool
+from ingest_gateway.spool.queue import Spool
 from schemas import topics
 from schemas.connections import KafkaSettings
 

@@ -26,15 +26,15 @@ from confluent_kafka import KafkaException
 
 from adapters.kafka_admin import TOPICS_APPEAR_S
 from adapters.project_snapshot import ProjectSnapshot
-from ingest_gateway.deadline_protocol import ConnectionLimits, protocol_with
-from ingest_gateway.fair_share import Lateness
-from ingest_gateway.held_bodies import HeldBodies
+from ingest_gateway.api.deadline_protocol import ConnectionLimits, protocol_with
+from ingest_gateway.api.middleware import Observe
+from ingest_gateway.api.request import AsgiApp
+from ingest_gateway.api.request_flow import Lane
+from ingest_gateway.limits.fair_share import Lateness
+from ingest_gateway.limits.held_bodies import HeldBodies
 from ingest_gateway.metrics import GatewayMetrics
-from ingest_gateway.middleware import Observe
-from ingest_gateway.request import AsgiApp
-from ingest_gateway.request_flow import Lane
 from ingest_gateway.settings import GatewaySettings
-from ingest_gateway.spool_route import Route
+from ingest_gateway.spool.route import Route
 from schemas.reasons import Reason
 
 log = structlog.get_logger()

@@ -4,9 +4,9 @@ from ipaddress import ip_network
 
 from pydantic import Field, field_validator
 
-from ingest_gateway.backpressure import BackpressureLimits
-from ingest_gateway.client_address import Network, ProxyTrust
-from ingest_gateway.spool_route import SpoolLimits
+from ingest_gateway.admission.client_address import Network, ProxyTrust
+from ingest_gateway.limits.backpressure import BackpressureLimits
+from ingest_gateway.spool.route import SpoolLimits
 from schemas.environment import Settings
 from schemas.topics import MAX_CHUNK_BYTES
 

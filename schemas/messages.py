@@ -71,7 +71,8 @@ class RecordSettings(TypedDict):
 class Event(TypedDict):
     """One event as the gateway normalised it: the columns of `traceflow_events` that the client sent, and no others.
 
-    Texts are at most as long as `ingest_gateway.admission` allows; coordinates are int4; `metadata` is an object.
+    Texts are at most as long as `ingest_gateway.admission.event_fields` allows; coordinates are int4; `metadata` is an
+    object.
     """
 
     id: str

@@ -23,7 +23,7 @@ ENVELOPE_BYTES = 96_000
 """Room for key, headers and framing above the payload limits."""
 
 # Segments roll after 10 min, so that a compacted topic is really compacted; a reader that needs longer than this lag to
-# recover could race the cleaner, and ends itself first (stream_processors.stage).
+# recover could race the cleaner, and ends itself first (stream_processors.runner.stage).
 COMPACTION_LAG_MS = 600_000
 
 

@@ -34,22 +34,22 @@ from adapters.metrics_server import serve_admin
 from adapters.postgres import MAX_APPLICATION_NAME, Connection, DatabaseRefused, connect
 from schemas.connections import DatabaseSettings, KafkaSettings, LogSettings
 from schemas.environment import masked, read_settings
-from sinks.ai_jobs import AiJobsSink
-from sinks.contract import Sink
-from sinks.events import EventsSink
-from sinks.housekeeping import Chore, Housekeeper
-from sinks.loop import SinkLoop
+from sinks.commit.loop import SinkLoop
+from sinks.commit.offsets import Offsets, is_at_work
+from sinks.commit.watchdog import CHECK_S, Patience, Watchdog, Watched
+from sinks.commit.writer import Step, Writer
+from sinks.contract.sink import Sink
+from sinks.contract.verdicts import SinkHalted
+from sinks.lifecycle.housekeeping import Chore, Housekeeper
+from sinks.lifecycle.partitions import DayPartitions, MakeDaysAhead
+from sinks.lifecycle.retention import ApplyRetention
 from sinks.metrics import SinkMetrics, declare_metrics
-from sinks.offsets import Offsets, is_at_work
-from sinks.partitions import DayPartitions, MakeDaysAhead
-from sinks.recordings import RecordingsSink
-from sinks.retention import ApplyRetention
-from sinks.sessions import SessionsSink
 from sinks.settings import SinkSettings
-from sinks.signals import SignalsSink
-from sinks.verdicts import SinkHalted
-from sinks.watchdog import CHECK_S, Patience, Watchdog, Watched
-from sinks.writer import Step, Writer
+from sinks.topics.ai_jobs import AiJobsSink
+from sinks.topics.events import EventsSink
+from sinks.topics.recordings import RecordingsSink
+from sinks.topics.sessions import SessionsSink
+from sinks.topics.signals import SignalsSink
 
 EXIT_RESTART = 75
 """Restart me, I resume from the database."""

@@ -3,8 +3,8 @@
 from pydantic import Field
 
 from schemas.environment import Settings
-from sinks.batching import BatchLimits
-from sinks.days import DayWindow
+from sinks.commit.batching import BatchLimits
+from sinks.contract.days import DayWindow
 
 
 class SinkSettings(Settings):

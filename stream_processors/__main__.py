@@ -8,9 +8,9 @@ import structlog
 
 from adapters import logs
 from schemas.environment import SettingsError
-from stream_processors.failstop import HALT
-from stream_processors.faust_app import FAUST_SERVICES
 from stream_processors.kinds import KINDS
+from stream_processors.runner.failstop import HALT
+from stream_processors.runner.faust_app import FAUST_SERVICES
 from stream_processors.worker import CannotStart, Environment, build_logic, run
 
 

@@ -20,18 +20,18 @@ from adapters.kafka_producer import producer_config
 from adapters.metrics_server import serve_admin
 from schemas.connections import KafkaSettings, LogSettings
 from schemas.environment import masked, read_settings
-from stream_processors.dispatch import Dispatch
-from stream_processors.failstop import HALT, RESTART, fail_stop
-from stream_processors.faust_app import StageApp, build_app, connect
-from stream_processors.flights import Flights
+from stream_processors.fold.logic import SessionLogic
 from stream_processors.kinds import StageKind
-from stream_processors.logic import SessionLogic
 from stream_processors.metrics import declare_metrics
-from stream_processors.pulse import Pulse
+from stream_processors.runner.dispatch import Dispatch
+from stream_processors.runner.failstop import HALT, RESTART, fail_stop
+from stream_processors.runner.faust_app import StageApp, build_app, connect
+from stream_processors.runner.flights import Flights
+from stream_processors.runner.pulse import Pulse
+from stream_processors.runner.source_log import SourceLog
+from stream_processors.runner.stage import Bounds, Stage, Step
+from stream_processors.runner.watchdog import watch
 from stream_processors.settings import StageSettings
-from stream_processors.source_log import SourceLog
-from stream_processors.stage import Bounds, Stage, Step
-from stream_processors.watchdog import watch
 
 
 class CannotStart(Exception):

@@ -11,8 +11,8 @@ from schemas.ids import session_key
 from schemas.reasons import Reason
 from schemas.signals import Signal
 from stream_processors.analyze.logic import AnalyzeLogic
-from stream_processors.fold import UNBOUNDED, PartitionFold
-from stream_processors.logic import LogRecord, Output, Parked
+from stream_processors.fold.logic import LogRecord, Output, Parked
+from stream_processors.fold.partition import UNBOUNDED, PartitionFold
 
 PROJECT = "0a51f6f7-2b0c-4d1e-a6a2-1f0f2ac0c0aa"
 SESSION = "s-1"

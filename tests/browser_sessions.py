@@ -16,8 +16,8 @@ import orjson
 
 from stream_processors.analyze.logic import AnalyzeLogic
 from stream_processors.digest import build_logic
-from stream_processors.fold import UNBOUNDED, PartitionFold
-from stream_processors.logic import LogRecord, Output
+from stream_processors.fold.logic import LogRecord, Output
+from stream_processors.fold.partition import UNBOUNDED, PartitionFold
 from stream_processors.offline.flushes import FLUSH_MS, flushes
 from stream_processors.offline.stages import Stages, judge
 from stream_processors.offline.timetable import Arrival, recordings_log, with_ticks

@@ -10,7 +10,7 @@ from schemas.signals import Change, Click, Signal
 from stream_processors.digest import build_logic
 from stream_processors.digest.dom import DATA, FIRST, LAST, NEXT, PARENT, PREVIOUS, TAG, Tree
 from stream_processors.digest.windows import Session
-from stream_processors.logic import Emitted, LogRecord, RecordRefused
+from stream_processors.fold.logic import Emitted, LogRecord, RecordRefused
 
 T0 = 1_790_000_000_000
 """Event time at which recordings begin."""

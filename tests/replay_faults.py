@@ -6,7 +6,7 @@ from stream_processors.analyze.state import SessionState
 from stream_processors.digest.document import Document
 from stream_processors.digest.logic import DigestLogic
 from stream_processors.digest.windows import Session
-from stream_processors.logic import Emitted, LogRecord
+from stream_processors.fold.logic import Emitted, LogRecord
 
 
 class ForgetsWhatItHasSeen(AnalyzeLogic):

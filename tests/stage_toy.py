@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from schemas.reasons import Reason
-from stream_processors.logic import Emitted, Lifetime, LogRecord, Output, Parked, RecordRefused
+from stream_processors.fold.logic import Emitted, Lifetime, LogRecord, Output, Parked, RecordRefused
 
 GAP_MS = 1_000
 RESIDUE_MS = 2_000

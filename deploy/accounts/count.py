@@ -18,11 +18,11 @@ from deploy.replay.parked import ParkedRows
 from schemas import topics
 from schemas.ids import parse_session_key
 from schemas.topics import Topic
-from sinks.contract import Sink
-from sinks.events import EventsSink
-from sinks.loop import prepared
-from sinks.record_owner import owner_of_key
-from sinks.recordings import RecordingsSink
+from sinks.commit.loop import prepared
+from sinks.contract.sink import Sink
+from sinks.tables.record_owner import owner_of_key
+from sinks.topics.events import EventsSink
+from sinks.topics.recordings import RecordingsSink
 
 EVENTS, CHUNKS = "events", "chunks"
 UNKNOWN_PROJECT = ""

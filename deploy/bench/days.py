@@ -36,13 +36,13 @@ from schemas.connections import DatabaseSettings
 from schemas.ids import session_key, session_row_id
 from schemas.messages import FORMAT, META_HEADER, Kind, RecordingSummary, SessionSnapshot, encode
 from sinks.app import SINKS
-from sinks.batching import BatchLimits, Collector
-from sinks.contract import Prepared
-from sinks.event_hours import EventHoursTable
+from sinks.commit.batching import BatchLimits, Collector
+from sinks.commit.offsets import Offsets
+from sinks.commit.writer import Writer
+from sinks.contract.sink import Prepared
 from sinks.metrics import declare_metrics
-from sinks.offsets import Offsets
 from sinks.settings import SinkSettings
-from sinks.writer import Writer
+from sinks.tables.event_hours import EventHoursTable
 
 MANY, FEW = 400, 8
 AHEAD = 3
@@ -60,7 +60,7 @@ SESSIONS = 200
 
 
 class _Refuses:
-    """Nothing of this may be parked; see `sinks.writer.Letters`."""
+    """Nothing of this may be parked; see `sinks.commit.writer.Letters`."""
 
     def park(self, parked: Iterable[ParkedRecord]) -> None:
         """Refuse."""

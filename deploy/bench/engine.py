@@ -23,8 +23,8 @@ from schemas.ids import session_key
 from schemas.messages import FORMAT, META_HEADER, Kind
 from stream_processors.analyze.wiring import assemble
 from stream_processors.digest import build_logic
-from stream_processors.fold import PartitionFold
-from stream_processors.logic import LogRecord, Output, SessionLogic
+from stream_processors.fold.logic import LogRecord, Output, SessionLogic
+from stream_processors.fold.partition import PartitionFold
 from stream_processors.offline.timetable import Arrival, events_log, recordings_log, with_ticks
 
 ROUNDS = 3

@@ -18,11 +18,11 @@ from deploy.bench.cpu import cpu_seconds, process_tree
 from deploy.bench.lab import Lab, wait_for
 from deploy.bench.report import Line, Result, middle
 from sinks.app import Environment
-from sinks.batching import Span
-from sinks.by_hand import OwnsNothing, batch_by_hand, writer_by_hand
-from sinks.copy_text import EVENT_COLUMNS
-from sinks.event_hours import EventHoursTable
-from sinks.events import EventsSink
+from sinks.commit.batching import Span
+from sinks.repair.by_hand import OwnsNothing, batch_by_hand, writer_by_hand
+from sinks.tables.copy_text import EVENT_COLUMNS
+from sinks.tables.event_hours import EventHoursTable
+from sinks.topics.events import EventsSink
 
 BATCHES = 10_000
 SESSIONS = 2_000
@@ -101,7 +101,7 @@ def _sink(lab: Lab) -> tuple[float, float, float]:
 
 
 class _Always(OwnsNothing):
-    """No offset is kept: see `sinks.writer.Progress`."""
+    """No offset is kept: see `sinks.commit.writer.Progress`."""
 
     def advance(self, cursor: Cursor, spans: Mapping[int, Span], epochs: Mapping[int, int]) -> bool:  # noqa: ARG002
         """Go on."""
@@ -109,7 +109,7 @@ class _Always(OwnsNothing):
 
 
 class _NoLetters:
-    """Nothing is parked: see `sinks.writer.Letters`."""
+    """Nothing is parked: see `sinks.commit.writer.Letters`."""
 
     def park(self, parked: Iterable[ParkedRecord]) -> None:
         """Hold that."""

@@ -15,9 +15,9 @@ from schemas import topics
 from schemas.connections import KafkaSettings
 from schemas.messages import Kind
 from stream_processors.analyze import build_logic
-from stream_processors.facts import changelog_flight
-from stream_processors.fold import PartitionFold
-from stream_processors.logic import LogRecord
+from stream_processors.fold.facts import changelog_flight
+from stream_processors.fold.logic import LogRecord
+from stream_processors.fold.partition import PartitionFold
 
 MESSAGES = 30_000
 SESSIONS = 4_000

@@ -7,7 +7,7 @@ from statistics import mean
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.topics import Topic
-from stream_processors.facts import SessionHead, recover
+from stream_processors.fold.facts import SessionHead, recover
 
 _READ_RECORDS = 10_000
 _READ_TIMEOUT_S = 1.0

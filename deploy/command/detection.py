@@ -13,12 +13,12 @@ from typing import Any
 import orjson
 
 from deploy.command.captured import Captured, Recorded, Request, Told
-from ingest_gateway.admission import admit
-from ingest_gateway.chunk import Place, chunk_record
-from ingest_gateway.event_time import NotATime, epoch_ms
-from ingest_gateway.json_body import decode
-from ingest_gateway.records import Origin, Outgoing, event_records
-from ingest_gateway.refusal import Refusal
+from ingest_gateway.admission.chunk import Place, chunk_record
+from ingest_gateway.admission.event_time import NotATime, epoch_ms
+from ingest_gateway.admission.events import admit
+from ingest_gateway.admission.json_body import decode
+from ingest_gateway.admission.records import Origin, Outgoing, event_records
+from ingest_gateway.admission.refusal import Refusal
 from schemas.messages import KIND_HEADER, Finding, RecordSettings
 from stream_processors.offline.flushes import flushes
 from stream_processors.offline.stages import Outcome

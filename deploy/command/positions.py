@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from confluent_kafka import Consumer, TopicPartition
 
 from adapters.kafka_consumer import watermarks
-from stream_processors.facts import is_session_key, recover
+from stream_processors.fold.facts import is_session_key, recover
 
 _TAIL_RECORDS = 100
 """A batch deletes what the one before superseded before it ends with its record: this much lies in between at most."""

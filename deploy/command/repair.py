@@ -20,8 +20,8 @@ from deploy.redrive.run import LogStep, NotAcknowledged, Outcome, Redrive
 from schemas import topics
 from schemas.connections import KafkaSettings
 from sinks.app import SINKS, Environment
-from sinks.verdicts import SinkHalted
-from sinks.writer import Abandoned, Step
+from sinks.commit.writer import Abandoned, Step
+from sinks.contract.verdicts import SinkHalted
 
 _NEEDS = ("TRACEFLOW_KAFKA_BOOTSTRAP", "TRACEFLOW_DATABASE_URL")
 _GO_ON = "nothing was lost or done twice: run the same command again, it goes on from there"

@@ -73,8 +73,8 @@ def _restore(begin: str | None, meant: "Meant", patience_s: int, data: Path | No
     from deploy.command.failure import CommandFailure, Exit, one_line
     from deploy.command.repair import environment
     from deploy.replay.restore import Restorer
-    from sinks.verdicts import SinkHalted
-    from sinks.writer import Abandoned
+    from sinks.commit.writer import Abandoned
+    from sinks.contract.verdicts import SinkHalted
 
     settings = environment(os.environ, data)
     logs.configure("replay", log_format=settings.log.log_format)

@@ -8,7 +8,7 @@ from urllib.parse import urlencode, urlsplit
 import orjson
 from isal import isal_zlib
 
-from ingest_gateway.admission import canonical
+from ingest_gateway.admission.events import canonical
 from schemas.ids import EventIds, event_seed
 
 EVENTS_PATH = "/v1/events"

@@ -11,8 +11,8 @@ from adapters.kafka_admin import first_offset_since, log_ends
 from adapters.kafka_consumer import TopicIdentity, describe_topic
 from adapters.postgres import Connection, connect
 from schemas.connections import DatabaseSettings, KafkaSettings, LogSettings
-from sinks.accept_loss import Accepted, Place, accept, acceptable, places
 from sinks.app import SINKS
+from sinks.repair.accept_loss import Accepted, Place, accept, acceptable, places
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from adapters.postgres import Connection, Cursor
 from deploy.redrive.plan import SINK, Plan
 from schemas.messages import KIND_HEADER, redriven_headers
 from sinks.app import Environment
-from sinks.redrive import RefusedAgain, SinkRedrive
-from sinks.writer import Step as SinkStep
+from sinks.commit.writer import Step as SinkStep
+from sinks.repair.redrive import RefusedAgain, SinkRedrive
 
 ACK_TIMEOUT_S = 15.0
 

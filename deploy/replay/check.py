@@ -15,12 +15,12 @@ from deploy.replay.report import Meant, Report
 from deploy.replay.tables import Difference, ExpectedEvent, Tables
 from schemas import topics
 from schemas.messages import AiJob, Kind, SessionSnapshot
-from sinks.events import EventsSink
-from sinks.loop import prepared
-from sinks.recordings import Chunk, RecordingsSink
-from sinks.signals import SignalsSink
-from stream_processors.fold import PartitionFold
-from stream_processors.logic import Output, SessionLogic
+from sinks.commit.loop import prepared
+from sinks.topics.events import EventsSink
+from sinks.topics.recordings import Chunk, RecordingsSink
+from sinks.topics.signals import SignalsSink
+from stream_processors.fold.logic import Output, SessionLogic
+from stream_processors.fold.partition import PartitionFold
 from stream_processors.offline.said import Said
 
 BATCH_ROWS = 5_000

@@ -6,8 +6,8 @@ from adapters.kafka_consumer import ConsumedRecord
 from deploy.replay.tables import Difference, ExpectedEvent
 from schemas.ids import session_key
 from schemas.messages import AiJob, SessionSnapshot, encode
-from sinks.by_hand import only_events
-from stream_processors.logic import LogRecord
+from sinks.repair.by_hand import only_events
+from stream_processors.fold.logic import LogRecord
 
 
 def records_of(rows: Sequence[ExpectedEvent], lost: Sequence[Difference]) -> list[ConsumedRecord]:

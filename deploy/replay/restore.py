@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from adapters.dead_letters import ParkedRecord
 from adapters.kafka_consumer import ConsumedRecord
 from sinks.app import Environment
-from sinks.restore import SinkRestore
-from sinks.writer import Step
+from sinks.commit.writer import Step
+from sinks.repair.restore import SinkRestore
 
 
 @dataclass(slots=True)

@@ -9,10 +9,10 @@ import orjson
 from adapters.kafka_consumer import ConsumedRecord
 from adapters.postgres import Connection, Cursor, read_queries
 from schemas.messages import AiJob, SessionSnapshot
-from sinks.copy_rows import copy_pieces
-from sinks.event_rows import stage_line
-from sinks.recordings import Chunk
-from sinks.sessions import snapshot_line
+from sinks.tables.copy_rows import copy_pieces
+from sinks.tables.event_rows import stage_line
+from sinks.topics.recordings import Chunk
+from sinks.topics.sessions import snapshot_line
 
 MISSING, BEHIND, CHANGED = "missing", "behind", "changed"
 
@@ -56,8 +56,8 @@ class Tables:
 
     connection: Connection
     _queries: dict[str, bytes] = field(default_factory=lambda: read_queries("deploy.replay", "compare.sql"))
-    _event_queries: dict[str, bytes] = field(default_factory=lambda: read_queries("sinks", "event_rows.sql"))
-    _session_queries: dict[str, bytes] = field(default_factory=lambda: read_queries("sinks", "sessions.sql"))
+    _event_queries: dict[str, bytes] = field(default_factory=lambda: read_queries("sinks.tables", "event_rows.sql"))
+    _session_queries: dict[str, bytes] = field(default_factory=lambda: read_queries("sinks.topics", "sessions.sql"))
 
     def open(self) -> None:
         """Make the staging tables, which go with the connection."""

@@ -10,7 +10,7 @@ from schemas.signals import Click, PageView, ScriptError, Signal
 from schemas.signals import decode as decode_signal
 from stream_processors.analyze.normalise import place_of, signals_of
 from stream_processors.analyze.records import Digest, Event, EventBatch
-from stream_processors.logic import RecordRefused
+from stream_processors.fold.logic import RecordRefused
 
 PAST_MS = 7 * 86_400_000
 FUTURE_MS = 600_000

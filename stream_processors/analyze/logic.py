@@ -24,7 +24,7 @@ from stream_processors.analyze.place import Locate, nowhere
 from stream_processors.analyze.records import Digest, read_batch, read_digest, read_moment, read_source
 from stream_processors.analyze.session import snapshot
 from stream_processors.analyze.state import SessionState
-from stream_processors.logic import Emitted, Lifetime, LogRecord, Output, RecordRefused
+from stream_processors.fold.logic import Emitted, Lifetime, LogRecord, Output, RecordRefused
 
 DAY_MS = 86_400_000
 

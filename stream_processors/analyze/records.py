@@ -11,7 +11,7 @@ import msgspec
 
 from schemas import messages
 from schemas.reasons import Reason
-from stream_processors.logic import LogRecord, RecordRefused
+from stream_processors.fold.logic import LogRecord, RecordRefused
 
 R = TypeVar("R", bound="_Versioned")
 

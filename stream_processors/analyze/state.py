@@ -25,7 +25,7 @@ from stream_processors.analyze.findings import label_of
 from stream_processors.analyze.jobs import MAX_FINDINGS, MAX_LABEL, MAX_URL, ClosedSession, Moment
 from stream_processors.analyze.session import SessionFacts
 from stream_processors.analyze.user_agent import parse_user_agent
-from stream_processors.logic import NewerStateFormat
+from stream_processors.fold.logic import NewerStateFormat
 
 FORMAT = 4
 

@@ -8,7 +8,7 @@
   `formers` and `background` (what may have answered), `focus` and `sheets` (what style sheets show by themselves),
   `pages`, `forms`, `console`, `network`, `cursor`.
 
-Floor 1: imports `schemas`, `stream_processors.logic` and codecs, no driver and no Faust.
+Floor 1: imports `schemas`, `stream_processors.fold.logic` and codecs, no driver and no Faust.
 
 What a recording cannot show stays unknown here: native dialogs, windows that open without being recorded and take no
 focus, what an HTTP answer of 204 or a download does, closed shadow roots, canvases (rrweb records them on demand only),

@@ -19,7 +19,7 @@ from stream_processors.digest.interpreter import Interpreter
 from stream_processors.digest.records import blank_record, digest_of, digest_record, read_meta, tick_record
 from stream_processors.digest.rrweb import in_order
 from stream_processors.digest.windows import Arrival, Session, Window, decode_session, encode_session
-from stream_processors.logic import Emitted, Lifetime, LogRecord, RecordRefused, SessionLogic
+from stream_processors.fold.logic import Emitted, Lifetime, LogRecord, RecordRefused, SessionLogic
 
 AFTER_GAP_MS = 300_000
 """A digest outlives the session in analyze a little: a chunk that is late keeps its document."""

@@ -20,7 +20,7 @@ from schemas.messages import (
 from schemas.reasons import Reason
 from schemas.signals import Signal, encode
 from schemas.topics import EVENTS
-from stream_processors.logic import LogRecord, Output, RecordRefused
+from stream_processors.fold.logic import LogRecord, Output, RecordRefused
 
 MAX_DIGEST_BYTES = 1_000_000
 """A digest must fit into a record of the events topic; a real one takes some kB."""

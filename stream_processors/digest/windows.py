@@ -25,7 +25,7 @@ from stream_processors.digest.packing import pack, unpack
 from stream_processors.digest.pages import Pages
 from stream_processors.digest.pointer import Pointer
 from stream_processors.digest.rrweb import JUMP_MS
-from stream_processors.logic import NewerStateFormat
+from stream_processors.fold.logic import NewerStateFormat
 
 MAX_WINDOWS = 16
 MAX_DOCUMENTS = 6

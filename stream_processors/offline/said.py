@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from schemas import topics
 from schemas.messages import AiJob, Finding, SessionSnapshot, decode_message
-from stream_processors.logic import Output
+from stream_processors.fold.logic import Output
 
 
 @dataclass(slots=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.messages import AiJob, Finding, SessionSnapshot
-from stream_processors.fold import PartitionFold
-from stream_processors.logic import LogRecord, Output, Parked, SessionLogic
+from stream_processors.fold.logic import LogRecord, Output, Parked, SessionLogic
+from stream_processors.fold.partition import PartitionFold
 from stream_processors.offline.said import Said
 from stream_processors.offline.timetable import TICK_MS, Arrival, events_log, recordings_log, with_ticks
 

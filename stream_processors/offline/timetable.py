@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from schemas.messages import KIND_HEADER, Kind
-from stream_processors.logic import LogRecord, Output
+from stream_processors.fold.logic import LogRecord, Output
 
 TICK_MS = 1_000
 """As the stages' own: deadlines are settled to this precision."""

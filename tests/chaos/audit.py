@@ -19,11 +19,11 @@ from schemas import topics
 from schemas.ids import parse_session_key
 from schemas.messages import META_HEADER, Kind, parse_dead_letter_headers
 from schemas.topics import Topic
-from stream_processors.batch import Batch
-from stream_processors.facts import Recovered, SessionHead, recover
-from stream_processors.fold import PartitionFold
+from stream_processors.fold.batch import Batch
+from stream_processors.fold.facts import Recovered, SessionHead, recover
+from stream_processors.fold.logic import LogRecord, SessionLogic
+from stream_processors.fold.partition import PartitionFold
 from stream_processors.kinds import StageKind
-from stream_processors.logic import LogRecord, SessionLogic
 from tests.chaos.load import ChaosLedger
 
 Effect = tuple[str, bytes]

@@ -54,12 +54,12 @@ _OF_DATABASE = frozenset(
 )
 
 STAGE_STEPS = ("CUT", "EFFECTS_SENT", "FACTS_SENT", "RECORDS_SENT")
-"""Of `stream_processors.stage.Step`."""
+"""Of `stream_processors.runner.stage.Step`."""
 SINK_STEPS = ("OFFSETS_MOVED", "ROWS_STORED", "LETTERS_WRITTEN", "COMMITTED")
-"""Of `sinks.writer.Step`."""
+"""Of `sinks.commit.writer.Step`."""
 SPOOLING_STEPS = ("CREATED", "WRITTEN", "SYNCED", "HANDED")
 REPLAYING_STEPS = ("ACKED", "REMOVED")
-"""Of `ingest_gateway.spool_files.SpoolStep`."""
+"""Of `ingest_gateway.spool.files.SpoolStep`."""
 
 SPOOLED = "gateway-1"
 """The gateway that has a spool; those beside it have none."""

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import ingest_gateway.__main__
-from ingest_gateway.spool_files import SpoolStep
+from ingest_gateway.spool.files import SpoolStep
 from tests.chaos.faults import SPOOLED
 from tests.chaos.planted import replace
 

@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sinks.batching import Batch as SinkBatch
-from sinks.batching import Span
-from sinks.offsets import Offsets
-from sinks.writer import Writer, Written
-from stream_processors.batch import Batch
-from stream_processors.facts import is_session_key
-from stream_processors.flights import Letter
-from stream_processors.stage import Partition, Stage
+from sinks.commit.batching import Batch as SinkBatch
+from sinks.commit.batching import Span
+from sinks.commit.offsets import Offsets
+from sinks.commit.writer import Writer, Written
+from stream_processors.fold.batch import Batch
+from stream_processors.fold.facts import is_session_key
+from stream_processors.runner.flights import Letter
+from stream_processors.runner.stage import Partition, Stage
 
 STRETCH_S = 0.3
 

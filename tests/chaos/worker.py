@@ -18,7 +18,7 @@ from typing import Any
 from confluent_kafka import KafkaError, Producer
 
 import sinks.app
-import stream_processors.faust_app
+import stream_processors.runner.faust_app
 import stream_processors.worker
 from adapters import logs
 from adapters.kafka_consumer import consumer_configuration
@@ -72,7 +72,7 @@ class LossyProducer(Producer):
         return super().poll(timeout)
 
 
-class SecondGroup(stream_processors.faust_app.StageApp):
+class SecondGroup(stream_processors.runner.faust_app.StageApp):
     """A stage in a group of its own: it owns every partition, whoever else does."""
 
     def __init__(self, name: str, **settings: Any) -> None:
@@ -85,7 +85,7 @@ def own_every_partition() -> None:
     def second_group(*arguments: Any, group: str, **settings: Any) -> dict[str, object]:
         return consumer_configuration(*arguments, group=f"{group}-second", **settings)
 
-    replace(stream_processors.faust_app, "StageApp", SecondGroup)
+    replace(stream_processors.runner.faust_app, "StageApp", SecondGroup)
     replace(sinks.app, "consumer_configuration", second_group)
 
 

@@ -28,9 +28,9 @@ from deploy.replay.tables import Tables
 from schemas import topics as declared
 from schemas.connections import DatabaseSettings, KafkaSettings
 from schemas.ids import session_key
-from sinks.writer import Step as SinkStep
+from sinks.commit.writer import Step as SinkStep
 from stream_processors.kinds import ANALYZE, DIGEST
-from stream_processors.stage import Step as StageStep
+from stream_processors.runner.stage import Step as StageStep
 from stream_processors.worker import build_logic
 from tests.chaos.audit import audit_stage
 from tests.integration.sink_bench import PROJECT, add_project, assert_counters_equal_rows, query

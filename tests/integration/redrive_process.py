@@ -12,7 +12,7 @@ from adapters.dead_letter_reader import LetterFilter
 from deploy.command import parked, repair
 from deploy.redrive.run import LogStep
 from sinks.app import Environment
-from sinks.writer import Step
+from sinks.commit.writer import Step
 
 AnyStep = LogStep | Step
 

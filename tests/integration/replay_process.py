@@ -13,7 +13,7 @@ from functools import partial
 import deploy.replay.restore
 from deploy.command.application import run
 from deploy.replay.restore import Restorer
-from sinks.writer import Step
+from sinks.commit.writer import Step
 
 
 def main(name: str, nth: int, arguments: Sequence[str]) -> int:

@@ -18,10 +18,10 @@ from deploy.replay.tables import Tables
 from schemas import topics as declared
 from schemas.ids import session_key
 from sinks.app import SINKS, Environment
-from sinks.writer import Step
+from sinks.commit.writer import Step
 from stream_processors.analyze.logic import AnalyzeLogic
-from stream_processors.fold import PartitionFold
-from stream_processors.logic import LogRecord
+from stream_processors.fold.logic import LogRecord
+from stream_processors.fold.partition import PartitionFold
 from tests.integration.sink_bench import NOW_MS, PROJECT, event, query
 from tests.integration.sink_system import running, until
 

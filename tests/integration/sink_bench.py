@@ -22,14 +22,14 @@ from schemas.connections import DatabaseSettings
 from schemas.ids import session_key
 from schemas.messages import AiJob, DeadLetter, Finding, SessionSnapshot, encode, parse_dead_letter_headers
 from sinks.app import SINKS
-from sinks.backoff import Backoff
-from sinks.batching import Batch, BatchLimits, Collector
-from sinks.contract import Prepared
-from sinks.loop import prepared
+from sinks.commit.backoff import Backoff
+from sinks.commit.batching import Batch, BatchLimits, Collector
+from sinks.commit.loop import prepared
+from sinks.commit.offsets import Offsets
+from sinks.commit.writer import Step, Writer, Written
+from sinks.contract.sink import Prepared
 from sinks.metrics import declare_metrics
-from sinks.offsets import Offsets
 from sinks.settings import SinkSettings
-from sinks.writer import Step, Writer, Written
 
 NOW_MS = int(datetime.now(UTC).timestamp() * 1000)
 PROJECT = "11111111-1111-4111-8111-111111111111"

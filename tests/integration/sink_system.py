@@ -19,10 +19,10 @@ from schemas import topics
 from schemas.connections import DatabaseSettings, KafkaSettings, LogSettings
 from schemas.ids import session_key
 from sinks.app import Environment, build_loop
-from sinks.loop import SinkLoop
+from sinks.commit.loop import SinkLoop
+from sinks.commit.writer import Step
 from sinks.metrics import declare_metrics
 from sinks.settings import SinkSettings
-from sinks.writer import Step
 from tests.integration.sink_bench import NOW_MS, PROJECT, event, query
 
 DEADLINE_S = 60.0

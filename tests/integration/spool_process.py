@@ -9,7 +9,7 @@ import signal
 import sys
 
 from ingest_gateway.__main__ import Environment, run
-from ingest_gateway.spool_files import SpoolStep
+from ingest_gateway.spool.files import SpoolStep
 
 
 def main(name: str) -> None:

@@ -26,9 +26,9 @@ from adapters.kafka_producer import producer_config
 from deploy.runtime.ports import free_port
 from schemas.connections import KafkaSettings
 from schemas.topics import Topic
-from stream_processors.facts import Recovered, recover
+from stream_processors.fold.facts import Recovered, recover
+from stream_processors.fold.logic import LogRecord
 from stream_processors.kinds import KINDS
-from stream_processors.logic import LogRecord
 from stream_processors.worker import Environment, run
 from tests.stage_toy import ToyDigest, ToyLogic
 

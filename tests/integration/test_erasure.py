@@ -18,7 +18,7 @@ from deploy.erasure.run import Erased, Erasure, LocksHeld, Step
 from schemas.connections import DatabaseSettings
 from schemas.ids import session_row_id
 from schemas.messages import AiJob, Finding, RecordingSummary, SessionSnapshot
-from sinks.writer import Step as SinkStep
+from sinks.commit.writer import Step as SinkStep
 from tests.integration.sink_bench import (
     NOW_MS,
     OTHER_PROJECT,

@@ -20,8 +20,8 @@ from adapters.postgres import Cursor
 from deploy.replay.tables import Difference, Tables
 from schemas.ids import finding_id
 from schemas.messages import Finding
-from sinks.usage import UsageTable
-from sinks.verdicts import NewRows
+from sinks.contract.verdicts import NewRows
+from sinks.tables.usage import UsageTable
 from tests.integration.sink_bench import (
     HOURS,
     NOW_MS,
@@ -169,7 +169,7 @@ def test_workers_of_one_hour_do_not_wait_for_each_other(url: str) -> None:
 
 KILLED = """
 import os, signal, sys
-from sinks.usage import UsageTable
+from sinks.tables.usage import UsageTable
 from tests.integration.sink_bench import SinkBench, event
 class Dies(UsageTable):
     def add(self, cursor, new):

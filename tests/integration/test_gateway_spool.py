@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ingest_gateway.spool_files import SpoolStep
+from ingest_gateway.spool.files import SpoolStep
 from tests.integration.gateway_process import Gateway, gateway, read_topic, wait_until
 from tests.integration.test_gateway_outage import PREFIX, Broker, key_of_a_project, own_broker
 

@@ -24,10 +24,10 @@ from adapters.postgres import Connection, connect
 from schemas.connections import DatabaseSettings
 from schemas.ids import session_row_id
 from schemas.messages import SessionSnapshot
-from sinks.days import DAY_MS, date_day, day_date
+from sinks.contract.days import DAY_MS, date_day, day_date
+from sinks.lifecycle.partitions import MakeDaysAhead
+from sinks.lifecycle.retention import ApplyRetention
 from sinks.metrics import declare_metrics
-from sinks.partitions import MakeDaysAhead
-from sinks.retention import ApplyRetention
 from tests.integration.sink_bench import PROJECT, SinkBench, add_project, event, execute, query
 
 FIRST, DAYS = date_day(date(2031, 1, 1)), 365

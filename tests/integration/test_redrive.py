@@ -19,8 +19,8 @@ from schemas import topics as declared
 from schemas.ids import session_key
 from schemas.reasons import Reason
 from sinks.app import Environment
-from sinks.writer import Step
-from stream_processors.fold import PartitionFold
+from sinks.commit.writer import Step
+from stream_processors.fold.partition import PartitionFold
 from tests.integration.redrive_process import AnyStep, redrive_all
 from tests.integration.sink_bench import (
     NOW_MS,

@@ -15,8 +15,8 @@ import pytest
 from deploy.command.application import run
 from deploy.replay.tables import Difference
 from schemas import topics as declared
-from sinks.restore import SinkRestore
-from sinks.writer import Step
+from sinks.commit.writer import Step
+from sinks.repair.restore import SinkRestore
 from tests.integration.replay_system import System, running_system, store_three_sessions
 from tests.integration.sink_bench import (
     PROJECT,

@@ -19,7 +19,7 @@ from deploy.command.application import run
 from schemas import topics as declared
 from schemas.messages import DeadLetter, dead_letter_headers
 from schemas.migrations import load_migrations
-from stream_processors.facts import PartitionRecord, partition_record_key
+from stream_processors.fold.facts import PartitionRecord, partition_record_key
 
 Run = Callable[..., tuple[int, Any]]
 

@@ -19,11 +19,11 @@ from adapters.dead_letter_reader import LetterFilter, read_dead_letters, show_de
 from adapters.kafka_admin import Layout
 from adapters.kafka_consumer import watermarks
 from schemas import topics as declared
-from sinks import loop
 from sinks.app import EXIT_HALTED, Environment, watch
-from sinks.loop import SinkLoop
-from sinks.verdicts import SinkHalted
-from sinks.watchdog import Patience
+from sinks.commit import loop
+from sinks.commit.loop import SinkLoop
+from sinks.commit.watchdog import Patience
+from sinks.contract.verdicts import SinkHalted
 from tests.integration.sink_bench import add_project, assert_counters_equal_rows, event, execute, query
 from tests.integration.sink_system import (
     DEADLINE_S,

@@ -8,7 +8,7 @@ import pytest
 from adapters.kafka_consumer import describe_topic
 from deploy.command.application import run
 from sinks.app import Environment
-from sinks.verdicts import SinkHalted
+from sinks.contract.verdicts import SinkHalted
 from tests.integration.sink_bench import add_project, assert_counters_equal_rows, execute, query
 from tests.integration.sink_system import Log, RunningSink, environment, row_count, running, until
 

@@ -8,10 +8,10 @@ from pydantic import SecretStr
 
 from adapters.postgres import Connection, connect
 from schemas.connections import DatabaseSettings
-from sinks.days import NOT_KEPT, TOO_FAR, DayWindow, epoch_day
-from sinks.housekeeping import Chore, Housekeeper
+from sinks.contract.days import NOT_KEPT, TOO_FAR, DayWindow, epoch_day
+from sinks.lifecycle.housekeeping import Chore, Housekeeper
+from sinks.lifecycle.partitions import DayPartitions, MakeDaysAhead
 from sinks.metrics import declare_metrics
-from sinks.partitions import DayPartitions, MakeDaysAhead
 from tests.integration.sink_bench import execute, query
 from tests.integration.sink_system import until
 

@@ -7,8 +7,8 @@ import orjson
 import pytest
 
 from adapters.kafka_consumer import ConsumedRecord
-from ingest_gateway.admission import admit
-from ingest_gateway.json_body import decode
+from ingest_gateway.admission.events import admit
+from ingest_gateway.admission.json_body import decode
 from tests.integration.sink_bench import (
     NOW_MS,
     PROJECT,

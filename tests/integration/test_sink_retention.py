@@ -18,8 +18,8 @@ from adapters.postgres import Connection, connect
 from adapters.retention import BATCH_ROWS
 from schemas.connections import DatabaseSettings
 from schemas.messages import Finding
+from sinks.lifecycle.retention import ApplyRetention
 from sinks.metrics import declare_metrics
-from sinks.retention import ApplyRetention
 from tests.integration.sink_bench import (
     NOW_MS,
     PROJECT,

@@ -12,9 +12,9 @@ from psycopg import sql
 
 from schemas.ids import session_row_id
 from schemas.messages import AiJob, Finding, RecordingSummary, SessionSnapshot
-from sinks.restore import SinkRestore
+from sinks.commit.writer import Step
+from sinks.repair.restore import SinkRestore
 from sinks.settings import SinkSettings
-from sinks.writer import Step
 from tests.integration.sink_bench import NOW_MS, PROJECT, SinkBench, add_project, contents, event, execute, query
 from tests.integration.sink_system import environment
 

@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from adapters.postgres import Connection
-from sinks.session_rows import SessionDelta, SessionRows
-from sinks.verdicts import NewRows
+from sinks.contract.verdicts import NewRows
+from sinks.tables.session_rows import SessionDelta, SessionRows
 from tests.integration.sink_bench import NOW_MS, PROJECT, add_project, copied_database, query
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from schemas.messages import Finding
-from sinks.finding_kinds import FINDING_KINDS
+from sinks.tables.finding_kinds import FINDING_KINDS
 from tests.integration.sink_bench import (
     NOW_MS,
     OTHER_PROJECT,

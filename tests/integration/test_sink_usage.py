@@ -17,7 +17,7 @@ from deploy.runtime.ports import free_port
 from schemas import topics as topics_declared
 from schemas.ids import session_key, session_row_id
 from schemas.messages import RecordingSummary, SessionSnapshot
-from sinks.writer import Step
+from sinks.commit.writer import Step
 from tests.integration.sink_bench import NOW_MS, PROJECT, SinkBench, copied_database, emptied, event, execute, query
 from tests.integration.sink_system import Log, environment, running, until
 
@@ -175,7 +175,7 @@ def test_a_batch_that_is_open_when_the_period_ends_counts_where_its_rows_were_ma
 
 KILLED = """
 import os, signal, sys
-from sinks.writer import Step
+from sinks.commit.writer import Step
 from tests.integration.sink_bench import SinkBench, event
 bench = SinkBench(sys.argv[1], "events")
 def die(step):

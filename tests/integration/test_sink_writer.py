@@ -13,9 +13,9 @@ import psycopg
 import pytest
 
 from adapters.dead_letters import DeadLetterLimit
-from sinks.offsets import Fenced
-from sinks.verdicts import SinkHalted
-from sinks.writer import Abandoned, Step
+from sinks.commit.offsets import Fenced
+from sinks.commit.writer import Abandoned, Step
+from sinks.contract.verdicts import SinkHalted
 from tests.integration.sink_bench import (
     CapturedLetters,
     SinkBench,
@@ -213,7 +213,7 @@ def test_two_owners_that_take_over_from_each_other_store_everything_once(bench: 
 
 KILLED = """
 import os, signal, sys
-from sinks.writer import Step
+from sinks.commit.writer import Step
 from tests.integration.sink_bench import SinkBench, event
 bench = SinkBench(sys.argv[1], "events")
 def die(step):

@@ -16,8 +16,8 @@ from schemas import topics as declared
 from schemas.connections import LogSettings
 from schemas.messages import parse_dead_letter_headers
 from schemas.topics import Topic
-from stream_processors.facts import HEAD_BYTES, PartitionRecord, Recovered, SessionHead, partition_record_key
-from stream_processors.fold import PartitionFold
+from stream_processors.fold.facts import HEAD_BYTES, PartitionRecord, Recovered, SessionHead, partition_record_key
+from stream_processors.fold.partition import PartitionFold
 from tests.integration.stage_process import GAP_MS, RESIDUE_MS, Stages, Stored, stages, until
 from tests.stage_toy import ToyDigest, ToyLogic
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from schemas.signals import Change, ChangeKind, Click, Element, FormTouch, PageView, ScriptError, Signal
 from stream_processors.analyze import state as states
 from stream_processors.analyze.logic import AnalyzeLogic
-from stream_processors.logic import Emitted, NewerStateFormat
+from stream_processors.fold.logic import Emitted, NewerStateFormat
 from tests.analyze_log import GAP_MS, KEY, T0, Log, fold
 
 MAX_STATE_BYTES = 600_000

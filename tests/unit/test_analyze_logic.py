@@ -7,7 +7,7 @@ from schemas.ids import ai_job_id, finding_id, session_row_id
 from schemas.reasons import Reason
 from schemas.signals import Change, ChangeKind, Click, Element, PageView, ScriptError
 from stream_processors.analyze.logic import AnalyzeLogic
-from stream_processors.logic import Emitted
+from stream_processors.fold.logic import Emitted
 from tests.analyze_log import DAY_MS, GAP_MS, GRACE_MS, KEY, PROJECT, SESSION, SETTLE_MS, T0, Log, fold
 
 UA = (

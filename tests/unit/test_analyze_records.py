@@ -15,7 +15,7 @@ from stream_processors.analyze.records import (
     read_moment,
     read_source,
 )
-from stream_processors.logic import LogRecord, RecordRefused
+from stream_processors.fold.logic import LogRecord, RecordRefused
 
 EVENT: dict[str, Any] = {"id": "e", "timestamp": 5, "event_type": "click"}
 BATCH: dict[str, Any] = {"v": 1, "received_at": 9, "settings": {"version": 1}, "events": [EVENT]}

@@ -14,7 +14,7 @@ from deploy.bench.memory import Sample, slope_mb_per_min, slowest_minute, steady
 from deploy.bench.outage import Outage, quantile
 from deploy.bench.recovery import Recovery
 from deploy.bench.state_bytes import StateBytes, measure
-from stream_processors.facts import PartitionRecord, SessionHead, partition_record_key, session_fact_key
+from stream_processors.fold.facts import PartitionRecord, SessionHead, partition_record_key, session_fact_key
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,9 +3,9 @@
 import orjson
 import pytest
 
-from stream_processors.facts import Recovered, recover
-from stream_processors.fold import PartitionFold
-from stream_processors.logic import LogRecord
+from stream_processors.fold.facts import Recovered, recover
+from stream_processors.fold.logic import LogRecord
+from stream_processors.fold.partition import PartitionFold
 from tests.chaos.audit import Effect, _effects, audit_partition
 from tests.stage_toy import ToyLogic
 

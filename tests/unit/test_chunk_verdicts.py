@@ -16,11 +16,11 @@ from schemas import chunks
 from schemas.ids import session_key
 from schemas.reasons import Reason
 from schemas.topics import MAX_CHUNK_INFLATED_BYTES
-from sinks.loop import prepared
-from sinks.recordings import RecordingsSink
+from sinks.commit.loop import prepared
+from sinks.topics.recordings import RecordingsSink
 from stream_processors.digest import build_logic
-from stream_processors.fold import PartitionFold
-from stream_processors.logic import LogRecord
+from stream_processors.fold.logic import LogRecord
+from stream_processors.fold.partition import PartitionFold
 
 PROJECT = "11111111-1111-4111-8111-111111111111"
 KEY = session_key(PROJECT, "s")

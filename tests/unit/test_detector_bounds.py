@@ -8,8 +8,8 @@ import orjson
 
 from stream_processors.analyze.logic import AnalyzeLogic
 from stream_processors.digest import build_logic
-from stream_processors.fold import PartitionFold
-from stream_processors.logic import LogRecord, Output
+from stream_processors.fold.logic import LogRecord, Output
+from stream_processors.fold.partition import PartitionFold
 from stream_processors.offline.timetable import Arrival, events_log, recordings_log
 from tests.digest_page import KEY, T0, Event, Reader, el, event, incremental, mutation, page, pointer, press, text
 

@@ -13,8 +13,8 @@ from schemas.environment import SettingsError
 from schemas.reasons import Reason
 from schemas.signals import PageView
 from stream_processors.digest import build_logic
-from stream_processors.fold import PartitionFold
-from stream_processors.logic import Lifetime, LogRecord, Output
+from stream_processors.fold.logic import Lifetime, LogRecord, Output
+from stream_processors.fold.partition import PartitionFold
 from tests.digest_page import (
     KEY,
     T0,

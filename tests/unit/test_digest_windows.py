@@ -8,7 +8,7 @@ from stream_processors.digest import document as documents
 from stream_processors.digest import windows
 from stream_processors.digest.packing import pack, unpack
 from stream_processors.digest.windows import Arrival, Session, Window, decode_session, encode_session
-from stream_processors.logic import NewerStateFormat
+from stream_processors.fold.logic import NewerStateFormat
 from tests.digest_page import (
     T0,
     URL,

@@ -4,9 +4,9 @@ import pytest
 
 from adapters.erasures import CLOCKS_DIFFER_MS, Sighting, was_received_before
 from adapters.kafka_consumer import ConsumedRecord
-from sinks.contract import Prepared
-from sinks.erased import MAX_TIME_MS, sightings
-from sinks.record_owner import owner_of_key
+from sinks.contract.sink import Prepared
+from sinks.tables.erased import MAX_TIME_MS, sightings
+from sinks.tables.record_owner import owner_of_key
 
 PROJECT = "11111111-1111-4111-8111-111111111111"
 S1, S2 = f"{PROJECT}/s1".encode(), f"{PROJECT}/s2".encode()

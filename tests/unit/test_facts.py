@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stream_processors.facts import (
+from stream_processors.fold.facts import (
     FORMAT,
     HEAD_BYTES,
     LOCATED_FORMAT,

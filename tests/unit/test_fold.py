@@ -6,11 +6,11 @@ import orjson
 import pytest
 
 from schemas.reasons import Reason
-from stream_processors.batch import Batch
-from stream_processors.facts import NOTHING, PartitionRecord, Recovered, SessionHead, recover
-from stream_processors.fold import PartitionFold
-from stream_processors.logic import LogRecord, NewerStateFormat
-from stream_processors.sessions import UnencodableState
+from stream_processors.fold.batch import Batch
+from stream_processors.fold.facts import NOTHING, PartitionRecord, Recovered, SessionHead, recover
+from stream_processors.fold.logic import LogRecord, NewerStateFormat
+from stream_processors.fold.partition import PartitionFold
+from stream_processors.fold.sessions import UnencodableState
 from tests.stage_toy import GAP_MS, RESIDUE_MS, State, ToyDigest, ToyLogic
 
 END = GAP_MS + RESIDUE_MS

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.reasons import Reason
-from stream_processors.batch import Batch
-from stream_processors.facts import SessionHead, changelog_flight, recover
-from stream_processors.fold import UNBOUNDED, PartitionFold
-from stream_processors.logic import LogRecord, Output, Parked
+from stream_processors.fold.batch import Batch
+from stream_processors.fold.facts import SessionHead, changelog_flight, recover
+from stream_processors.fold.logic import LogRecord, Output, Parked
+from stream_processors.fold.partition import UNBOUNDED, PartitionFold
 from tests.stage_toy import GAP_MS, RESIDUE_MS, State, ToyLogic
 
 STEPS_MS = (-80, 0, 1, 1, 50, 50, 300, 900, GAP_MS + 1, RESIDUE_MS + GAP_MS)

@@ -8,11 +8,11 @@ import pytest
 
 from schemas.messages import Kind, redriven_headers
 from schemas.reasons import Reason
-from stream_processors.batch import Batch
 from stream_processors.digest.logic import DigestLogic, DigestSettings
-from stream_processors.facts import PartitionRecord, recover
-from stream_processors.fold import PartitionFold
-from stream_processors.logic import LogRecord
+from stream_processors.fold.batch import Batch
+from stream_processors.fold.facts import PartitionRecord, recover
+from stream_processors.fold.logic import LogRecord
+from stream_processors.fold.partition import PartitionFold
 from tests.stage_toy import ToyDigest, ToyLogic
 
 

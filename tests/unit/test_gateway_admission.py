@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from ingest_gateway.admission import Admission, Rejected, admit, canonical
-from ingest_gateway.event_fields import DEPTH_LIMIT, METADATA_LIMIT, RESERVED_EVENT_TYPES, TEXT_LIMITS
-from ingest_gateway.json_body import decode
-from ingest_gateway.refusal import Refusal
+from ingest_gateway.admission.event_fields import DEPTH_LIMIT, METADATA_LIMIT, RESERVED_EVENT_TYPES, TEXT_LIMITS
+from ingest_gateway.admission.events import Admission, Rejected, admit, canonical
+from ingest_gateway.admission.json_body import decode
+from ingest_gateway.admission.refusal import Refusal
 from schemas.ids import EventIds, event_seed
 from schemas.reasons import Reason
 

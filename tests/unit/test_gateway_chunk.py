@@ -4,9 +4,9 @@ from typing import Any
 import orjson
 import pytest
 
-from ingest_gateway.chunk import Place, checked_encoding, chunk_record, place
-from ingest_gateway.records import Origin
-from ingest_gateway.refusal import Refusal
+from ingest_gateway.admission.chunk import Place, checked_encoding, chunk_record, place
+from ingest_gateway.admission.records import Origin
+from ingest_gateway.admission.refusal import Refusal
 from schemas.reasons import Reason
 
 QUERY = {"session_id": "s", "window_id": "w", "seq": "7"}

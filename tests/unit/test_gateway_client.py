@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from ingest_gateway.admission import Admission, Rejected, SessionEvents
-from ingest_gateway.client_address import ProxyTrust, canonical
-from ingest_gateway.origins import origin_allowed
-from ingest_gateway.privacy import IpPolicy, anonymised, apply_ip_policy, asks_for_privacy
-from ingest_gateway.project_key import key_in_body, key_outside_body, parameters
+from ingest_gateway.admission.client_address import ProxyTrust, canonical
+from ingest_gateway.admission.events import Admission, Rejected, SessionEvents
+from ingest_gateway.admission.origins import origin_allowed
+from ingest_gateway.admission.privacy import IpPolicy, anonymised, apply_ip_policy, asks_for_privacy
+from ingest_gateway.admission.project_key import key_in_body, key_outside_body, parameters
 from schemas.reasons import Reason
 
 TRUSTED = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import orjson
 
-from ingest_gateway.admission import CUSTOM_PROPERTIES_LIMIT, ID_LIMIT
-from ingest_gateway.event_fields import (
+from ingest_gateway.admission.event_fields import (
     DEPTH_LIMIT,
     EVENT_TYPE_LIMIT,
     INT4_MAX,
@@ -15,8 +14,9 @@ from ingest_gateway.event_fields import (
     RESERVED_EVENT_TYPES,
     TEXT_LIMITS,
 )
+from ingest_gateway.admission.events import CUSTOM_PROPERTIES_LIMIT, ID_LIMIT
+from ingest_gateway.api.openapi import EVENT_REASONS, REQUEST_REASONS, openapi_document
 from ingest_gateway.metrics import GatewayMetrics
-from ingest_gateway.openapi import EVENT_REASONS, REQUEST_REASONS, openapi_document
 from ingest_gateway.settings import GatewaySettings
 from schemas.reasons import Blame, Reason
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from ingest_gateway.event_time import NotATime, epoch_ms, in_window, json_type
+from ingest_gateway.admission.event_time import NotATime, epoch_ms, in_window, json_type
 
 RECEIVED = 1_764_057_600_000
 DAY = 86_400_000

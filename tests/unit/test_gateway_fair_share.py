@@ -1,6 +1,6 @@
 """While there is not enough for all, who holds more than a share is refused; alone, or with little, nobody is."""
 
-from ingest_gateway.fair_share import ACTIVE_S, Lateness, Shares
+from ingest_gateway.limits.fair_share import ACTIVE_S, Lateness, Shares
 
 
 def shares(**held: int) -> Shares:

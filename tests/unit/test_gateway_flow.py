@@ -11,15 +11,15 @@ from confluent_kafka import KafkaError
 
 from adapters.kafka_producer import AckingProducer, DeliveryFailed, ProducerHealth
 from adapters.project_snapshot import ProjectsUnavailable, UnknownKey
-from ingest_gateway.backpressure import Backpressure, BackpressureLimits
-from ingest_gateway.client_address import ProxyTrust
-from ingest_gateway.held_bodies import HeldBodies
+from ingest_gateway.admission.client_address import ProxyTrust
+from ingest_gateway.admission.records import Outgoing
+from ingest_gateway.admission.refusal import Refusal
+from ingest_gateway.api.request import GatewayRequest
+from ingest_gateway.api.request_flow import Admitted, Dropped, Lane, RequestFlow
+from ingest_gateway.limits.backpressure import Backpressure, BackpressureLimits
+from ingest_gateway.limits.held_bodies import HeldBodies
 from ingest_gateway.metrics import GatewayMetrics
-from ingest_gateway.records import Outgoing
-from ingest_gateway.refusal import Refusal
-from ingest_gateway.request import GatewayRequest
-from ingest_gateway.request_flow import Admitted, Dropped, Lane, RequestFlow
-from ingest_gateway.spool import SpoolFull
+from ingest_gateway.spool.queue import SpoolFull
 from schemas.projects import Project, ProjectSettings
 from schemas.reasons import Reason
 

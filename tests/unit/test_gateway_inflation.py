@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 import zstandard
 
-from ingest_gateway.inflation import encoding_of, inflate, peek
-from ingest_gateway.refusal import Refusal
+from ingest_gateway.admission.inflation import encoding_of, inflate, peek
+from ingest_gateway.admission.refusal import Refusal
 from schemas.reasons import Reason
 
 BODY = b'{"session_id":"s","events":[' + b'{"event_type":"click"},' * 500 + b"{}]}"

@@ -1,6 +1,6 @@
 import pytest
 
-from ingest_gateway.json_body import (
+from ingest_gateway.admission.json_body import (
     REPAIR_MAX_BYTES,
     Decoded,
     NotJson,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from ingest_gateway.backpressure import Backpressure, BackpressureLimits
-from ingest_gateway.held_bodies import HeldBodies, HeldBody
-from ingest_gateway.rate_limit import TokenBucket
-from ingest_gateway.refusal import Refusal
+from ingest_gateway.admission.refusal import Refusal
+from ingest_gateway.limits.backpressure import Backpressure, BackpressureLimits
+from ingest_gateway.limits.held_bodies import HeldBodies, HeldBody
+from ingest_gateway.limits.rate_limit import TokenBucket
 from schemas.reasons import Reason
 
 # Rate limit

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest_gateway.admission import admit
-from ingest_gateway.event_fields import COMMON_EVENT_TYPES, INTEGERS, METADATA_LIMIT, TEXT_LIMITS
-from ingest_gateway.json_body import NotJson, decode
-from ingest_gateway.ordinary import OrdinaryReader
-from ingest_gateway.records import Origin, event_records
-from ingest_gateway.refusal import Refusal
+from ingest_gateway.admission.event_fields import COMMON_EVENT_TYPES, INTEGERS, METADATA_LIMIT, TEXT_LIMITS
+from ingest_gateway.admission.events import admit
+from ingest_gateway.admission.json_body import NotJson, decode
+from ingest_gateway.admission.ordinary import OrdinaryReader
+from ingest_gateway.admission.records import Origin, event_records
+from ingest_gateway.admission.refusal import Refusal
 
 RECEIVED = 1_764_057_600_000
 ID = "0190163d-8694-739b-aea5-966c26f8ad92"

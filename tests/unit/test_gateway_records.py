@@ -2,9 +2,9 @@ from typing import Any
 
 import orjson
 
-from ingest_gateway.admission import Admission, Rejected, SessionEvents, admit
-from ingest_gateway.json_body import decode
-from ingest_gateway.records import Origin, dead_letters, event_records
+from ingest_gateway.admission.events import Admission, Rejected, SessionEvents, admit
+from ingest_gateway.admission.json_body import decode
+from ingest_gateway.admission.records import Origin, dead_letters, event_records
 from schemas.messages import DeadLetter, parse_dead_letter_headers
 from schemas.reasons import Reason
 from schemas.topics import MAX_RECORD_BYTES

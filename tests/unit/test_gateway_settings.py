@@ -1,7 +1,7 @@
 import pytest
 
 from ingest_gateway.__main__ import main
-from ingest_gateway.backpressure import BackpressureLimits
+from ingest_gateway.limits.backpressure import BackpressureLimits
 from ingest_gateway.settings import GatewaySettings
 from schemas.environment import SettingsError, read_settings
 

@@ -13,7 +13,7 @@ import pytest
 from deploy.load.delivery import Client, RetryPolicy, Tally
 from deploy.load.ledger import Ledger
 from deploy.load.request import ChunkPlace, GatewayAddress, SessionRequest
-from ingest_gateway.admission import canonical
+from ingest_gateway.admission.events import canonical
 from schemas.ids import EventIds, event_seed
 
 PROJECT = "3f0c1b52-6f0d-4a3c-9c1e-2b7a5d8e4f10"

@@ -3,7 +3,7 @@
 import pytest
 
 from schemas.messages import Kind
-from stream_processors.logic import LogRecord, Output
+from stream_processors.fold.logic import LogRecord, Output
 from stream_processors.offline.flushes import flushes
 from stream_processors.offline.timetable import Arrival, events_log, recordings_log, with_ticks
 

@@ -11,14 +11,14 @@ from adapters.kafka_consumer import ConsumedRecord
 from schemas.ids import session_key
 from schemas.messages import Kind
 from schemas.reasons import Blame, Reason
-from sinks.contract import Parking
-from sinks.loop import prepared
-from sinks.recordings import RecordingsSink
-from sinks.writer import counts_after
+from sinks.commit.loop import prepared
+from sinks.commit.writer import counts_after
+from sinks.contract.sink import Parking
+from sinks.topics.recordings import RecordingsSink
 from stream_processors.digest.logic import DigestLogic, DigestSettings
-from stream_processors.dispatch import count_parked
-from stream_processors.fold import PartitionFold
-from stream_processors.logic import LogRecord
+from stream_processors.fold.logic import LogRecord
+from stream_processors.fold.partition import PartitionFold
+from stream_processors.runner.dispatch import count_parked
 from tests.stage_toy import ToyLogic
 
 GARBAGE = 10_000

@@ -27,9 +27,9 @@ from schemas.messages import Kind
 from stream_processors.analyze.logic import AnalyzeLogic
 from stream_processors.digest import build_logic
 from stream_processors.digest.logic import DigestLogic, DigestSettings
-from stream_processors.facts import changelog_flight, recover
-from stream_processors.fold import UNBOUNDED, PartitionFold
-from stream_processors.logic import LogRecord, Output, SessionLogic
+from stream_processors.fold.facts import changelog_flight, recover
+from stream_processors.fold.logic import LogRecord, Output, SessionLogic
+from stream_processors.fold.partition import UNBOUNDED, PartitionFold
 from stream_processors.offline.stages import Outcome, Stages, judge, read_outcome
 from stream_processors.offline.timetable import TICK_MS, Arrival, recordings_log, with_ticks
 from tests.replay_faults import IN_ANALYZE, IN_DIGEST

@@ -1,6 +1,6 @@
 from collections.abc import Mapping
 
-from sinks.batching import Batch, BatchLimits, Collector, Span
+from sinks.commit.batching import Batch, BatchLimits, Collector, Span
 
 LIMITS = BatchLimits(rows=10, size_bytes=1_000, age_ms=500, records=6, quiet_age_ms=5_000)
 

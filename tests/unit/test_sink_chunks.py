@@ -8,8 +8,8 @@ import zstandard
 
 from schemas.chunks import Inflater
 from schemas.reasons import Reason
-from sinks.chunks import ChunkBody, chunk_body
-from sinks.verdicts import RecordRefused
+from sinks.contract.verdicts import RecordRefused
+from sinks.tables.chunks import ChunkBody, chunk_body
 
 EVENTS = [{"type": 4, "timestamp": 1_000, "data": {"href": "/"}}, {"type": 3, "timestamp": 2_500.7, "data": {}}]
 PLAIN = orjson.dumps(EVENTS)

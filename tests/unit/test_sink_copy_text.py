@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from schemas.messages import Event
-from sinks.copy_text import (
+from sinks.tables.copy_text import (
     EVENT_COLUMNS,
     event_line,
     field,

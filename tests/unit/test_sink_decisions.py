@@ -7,17 +7,17 @@ from psycopg import errors
 from adapters.dead_letters import DeadLetterCounts
 from adapters.kafka_consumer import ConsumedRecord
 from schemas.reasons import Reason
-from sinks.backoff import Backoff
-from sinks.contract import Parking, Prepared
-from sinks.event_rows import refused_line
-from sinks.failures import action_of
-from sinks.gaps import Gap, LogRange, gap_of, goes_on_at
-from sinks.loop import prepared, refuse_gaps
-from sinks.session_rows import SessionDelta, rounds
-from sinks.sessions import SessionsSink, SnapshotLine, newest
-from sinks.sqlstates import Action
-from sinks.verdicts import Refusal, SinkHalted
-from sinks.writer import counts_after
+from sinks.commit.backoff import Backoff
+from sinks.commit.gaps import Gap, LogRange, gap_of, goes_on_at
+from sinks.commit.loop import prepared, refuse_gaps
+from sinks.commit.writer import counts_after
+from sinks.contract.failures import action_of
+from sinks.contract.sink import Parking, Prepared
+from sinks.contract.sqlstates import Action
+from sinks.contract.verdicts import Refusal, SinkHalted
+from sinks.tables.event_rows import refused_line
+from sinks.tables.session_rows import SessionDelta, rounds
+from sinks.topics.sessions import SessionsSink, SnapshotLine, newest
 
 
 def delta(project: str, session: str) -> SessionDelta:

@@ -6,11 +6,11 @@ import pytest
 from adapters.kafka_consumer import ConsumedRecord
 from schemas.ids import session_key
 from schemas.reasons import Reason
-from sinks.contract import Prepared
-from sinks.days import DAY_MS, NOT_KEPT, TOO_FAR, DayWindow, day_date, epoch_day
-from sinks.event_lines import EventLines
-from sinks.events import EventsSink
-from sinks.verdicts import Refusal
+from sinks.contract.days import DAY_MS, NOT_KEPT, TOO_FAR, DayWindow, day_date, epoch_day
+from sinks.contract.sink import Prepared
+from sinks.contract.verdicts import Refusal
+from sinks.tables.event_lines import EventLines
+from sinks.topics.events import EventsSink
 
 PROJECT = "11111111-1111-4111-8111-111111111111"
 DAY = 20_000

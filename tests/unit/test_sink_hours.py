@@ -2,8 +2,8 @@ from collections import Counter
 
 import pytest
 
-from sinks.copy_text import escaped, unescaped
-from sinks.hours import HOUR_MS, ProjectHour, add_hours, counts_by_hour
+from sinks.contract.hours import HOUR_MS, ProjectHour, add_hours, counts_by_hour
+from sinks.tables.copy_text import escaped, unescaped
 
 NOON = 480_012
 

@@ -1,7 +1,7 @@
 from typing import Any
 
 from schemas.messages import Finding
-from sinks.issues import IssueGrowth, IssueKey, growths, issue_key
+from sinks.tables.issues import IssueGrowth, IssueKey, growths, issue_key
 
 
 def finding(**fields: Any) -> Finding:

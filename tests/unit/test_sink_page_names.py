@@ -1,6 +1,6 @@
 import pytest
 
-from sinks.page_names import page_name
+from sinks.tables.page_names import page_name
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import pytest
 
-from sinks.sqlstates import Action, action_for
+from sinks.contract.sqlstates import Action, action_for
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from sinks import app
-from sinks.watchdog import Judgement, Standing
+from sinks.commit.watchdog import Judgement, Standing
 
 PATIENCE_S = 60.0
 

@@ -16,11 +16,11 @@ import pytest
 from confluent_kafka import KafkaError
 
 from adapters.kafka_producer import DeliveryFailed, ProducerHealth, Record
-from ingest_gateway.records import Outgoing
-from ingest_gateway.spool import Spool, SpoolFull
-from ingest_gateway.spool_files import SegmentFiles, SpoolStep, SpoolUnusable, hold_spool
-from ingest_gateway.spool_format import HEAD_BYTES, encode_request, scan
-from ingest_gateway.spool_route import Route, SpoolLimits
+from ingest_gateway.admission.records import Outgoing
+from ingest_gateway.spool.files import SegmentFiles, SpoolStep, SpoolUnusable, hold_spool
+from ingest_gateway.spool.format import HEAD_BYTES, encode_request, scan
+from ingest_gateway.spool.queue import Spool, SpoolFull
+from ingest_gateway.spool.route import Route, SpoolLimits
 
 AWAY = ProducerHealth(queue_fill=0.1, oldest_unacked_s=3.0, all_brokers_down=False)
 WELL = ProducerHealth(queue_fill=0.1, oldest_unacked_s=0.1, all_brokers_down=False)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest_gateway.records import Outgoing
-from ingest_gateway.spool_format import (
+from ingest_gateway.admission.records import Outgoing
+from ingest_gateway.spool.format import (
     HEAD_BYTES,
     Damage,
     decode_request,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ingest_gateway.spool_route import MAX_DOOR_BYTES, MAX_DOOR_S, Route, Signs, SpoolLimits, next_route
+from ingest_gateway.spool.route import MAX_DOOR_BYTES, MAX_DOOR_S, Route, Signs, SpoolLimits, next_route
 
 QUIET = Signs(trouble=False, unread=False, unsettled=False, door_s=0, door_bytes=0)
 LAST_ONES = replace(QUIET, unsettled=True)

@@ -12,9 +12,9 @@ from faust.assignor.partition_assignor import PartitionAssignor
 from faust.types import TP
 
 from schemas.connections import KafkaSettings, LogSettings
-from stream_processors import faust_app
-from stream_processors.faust_app import StageApp, build_app
 from stream_processors.kinds import ANALYZE
+from stream_processors.runner import faust_app
+from stream_processors.runner.faust_app import StageApp, build_app
 from stream_processors.settings import StageSettings
 
 LOG, CHANGELOG = "traceflow.events", "traceflow.analyze_changelog"

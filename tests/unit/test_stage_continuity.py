@@ -1,7 +1,7 @@
 """Whether a log is still the one that a state was made from, and whether the state is all that there was."""
 
-from stream_processors.continuity import LogSight, broken_by, left_unread, lost_by_changelog
-from stream_processors.facts import PartitionRecord
+from stream_processors.fold.facts import PartitionRecord
+from stream_processors.runner.continuity import LogSight, broken_by, left_unread, lost_by_changelog
 
 STATE = PartitionRecord(offset=7, logged_at=5_000, topic_id="one")
 LOG = LogSight("one", low=0, end=20, logged_at=5_000)

@@ -1,6 +1,6 @@
 """Whether what is delivered continues where the state is."""
 
-from stream_processors.delivery import Decision, Delivery
+from stream_processors.runner.delivery import Decision, Delivery
 
 
 def decide(delivery: Delivery, first: int, last: int, *, wanted: int, now: float = 100.0) -> tuple[Delivery, Decision]:

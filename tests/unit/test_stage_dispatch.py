@@ -3,11 +3,11 @@
 from adapters.dead_letters import DeadLetterCounts
 from schemas.messages import DeadLetter, parse_dead_letter_headers
 from schemas.reasons import Reason
-from stream_processors.batch import Batch
-from stream_processors.dispatch import Dispatch, count_parked
-from stream_processors.flights import Letter
+from stream_processors.fold.batch import Batch
+from stream_processors.fold.logic import LogRecord, Output, Parked
 from stream_processors.kinds import ANALYZE
-from stream_processors.logic import LogRecord, Output, Parked
+from stream_processors.runner.dispatch import Dispatch, count_parked
+from stream_processors.runner.flights import Letter
 
 DISPATCH = Dispatch(ANALYZE, "t.")
 

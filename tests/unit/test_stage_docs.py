@@ -6,9 +6,9 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from stream_processors.analyze.wiring import AnalyzeSettings
-from stream_processors.failstop import WHAT_TO_DO
 from stream_processors.kinds import KINDS
 from stream_processors.metrics import declare_metrics
+from stream_processors.runner.failstop import WHAT_TO_DO
 from stream_processors.settings import StageSettings
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def test_every_metric_is_documented() -> None:
 
 
 def test_every_line_with_which_a_worker_ends_is_documented() -> None:
-    code = "".join(path.read_text() for path in (ROOT / "stream_processors").glob("*.py"))
+    code = "".join(path.read_text() for path in (ROOT / "stream_processors").rglob("*.py"))
     ended_by = set(re.findall(r'fail_stop(?:\(|, \()\s*"(\w+)"', code)) | {"cannot_start"}
     assert {row[0].strip("`") for row in table("When it stops") if len(row) == 4} == ended_by
 
@@ -59,6 +59,6 @@ def test_every_line_that_asks_for_a_person_says_what_to_do() -> None:
     documented = {row[0].strip("`"): row[3] for row in table("When it stops") if row[1] == "78"}
     del documented["cannot_start"]
     assert documented == WHAT_TO_DO
-    code = "".join(path.read_text() for path in (ROOT / "stream_processors").glob("*.py"))
+    code = "".join(path.read_text() for path in (ROOT / "stream_processors").rglob("*.py"))
     halting = set(re.findall(r'fail_stop\(\s*"(\w+)", code=HALT', code)) | {"stage_failed"}
     assert halting == set(WHAT_TO_DO)

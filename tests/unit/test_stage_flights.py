@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_processors.flights import FlightFailed, Flights, Letter
+from stream_processors.runner.flights import FlightFailed, Flights, Letter
 
 
 class Stored:

@@ -8,16 +8,16 @@ import pytest
 from faust.types import TP
 from prometheus_client import CollectorRegistry
 
-from stream_processors import pulse as pulse_module
-from stream_processors.dispatch import Dispatch
-from stream_processors.facts import PartitionRecord
-from stream_processors.flights import Acknowledged, Letter
-from stream_processors.fold import PartitionFold
+from stream_processors.fold.facts import PartitionRecord
+from stream_processors.fold.partition import PartitionFold
 from stream_processors.kinds import ANALYZE, DIGEST, StageKind
 from stream_processors.metrics import declare_metrics
-from stream_processors.pulse import Pulse
-from stream_processors.stage import Bounds, Partition, Stage
-from stream_processors.watchdog import Progress
+from stream_processors.runner import pulse as pulse_module
+from stream_processors.runner.dispatch import Dispatch
+from stream_processors.runner.flights import Acknowledged, Letter
+from stream_processors.runner.pulse import Pulse
+from stream_processors.runner.stage import Bounds, Partition, Stage
+from stream_processors.runner.watchdog import Progress
 from tests.stage_toy import ToyLogic
 
 RECOVERED = PartitionRecord(offset=41, logged_at=5_000)

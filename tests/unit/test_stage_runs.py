@@ -7,8 +7,8 @@ from typing import Any
 
 from faust.types import TP
 
-from stream_processors.changelog_store import ChangelogStore
-from stream_processors.runs import MAX_RUN_BYTES, MAX_RUN_RECORDS, Run, RunScheduler, split
+from stream_processors.runner.changelog_store import ChangelogStore
+from stream_processors.runner.runs import MAX_RUN_BYTES, MAX_RUN_RECORDS, Run, RunScheduler, split
 
 
 @dataclass

@@ -22,10 +22,10 @@ from typing import Any
 import orjson
 import pytest
 
-from stream_processors.chain import CHAIN_HEADERS, Statement, write_statement
-from stream_processors.facts import HEAD_BYTES, Recovered, SessionHead, Write, changelog_flight, recover
-from stream_processors.fold import UNBOUNDED, PartitionFold
-from stream_processors.logic import LogRecord, Output
+from stream_processors.fold.chain import CHAIN_HEADERS, Statement, write_statement
+from stream_processors.fold.facts import HEAD_BYTES, Recovered, SessionHead, Write, changelog_flight, recover
+from stream_processors.fold.logic import LogRecord, Output
+from stream_processors.fold.partition import UNBOUNDED, PartitionFold
 from tests.stage_toy import ToyDigest, ToyLogic
 
 GAP, RESIDUE = 12, 25

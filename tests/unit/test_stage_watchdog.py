@@ -1,6 +1,6 @@
 """When a worker that is alive has to end."""
 
-from stream_processors.watchdog import Judgement, Patience, Progress, Vitals
+from stream_processors.runner.watchdog import Judgement, Patience, Progress, Vitals
 
 PATIENCE = Patience(settling_s=120, stalled_s=60, silent_s=60, commit_s=120)
 

@@ -11,7 +11,7 @@ import pytest
 
 from schemas.connections import DatabaseSettings, KafkaSettings
 from schemas.environment import read_settings
-from stream_processors.faust_app import credentials
+from stream_processors.runner.faust_app import credentials
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "deploy" / "docs" / "threats.md").read_text()
