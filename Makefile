@@ -24,7 +24,7 @@ demo: install
 	@.venv/bin/traceflow demo
 
 test: install
-	$(PYTHON) -m pytest -n 2 --dist loadfile
+	$(PYTHON) -m pytest -n 3 --dist loadfile
 
 lint: install
 	$(PYTHON) -m ruff check
