@@ -16,6 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # re-exported 
     ResourceType,
 )
 
+from schemas.connections import KafkaSettings
 from schemas.topics import Topic
 
 TOPICS_APPEAR_S = 5.0
@@ -61,6 +62,15 @@ class Difference:
     def __str__(self) -> str:
         """Say it in one line."""
         return f"{self.topic}: {self.what} is {self.actual}, declared {self.declared}"
+
+
+def admin_client(kafka: KafkaSettings) -> AdminClient:
+    """Make a client for what administers a cluster.
+
+    What it cannot do it raises. librdkafka's own lines of it would go past every log to stderr, also those of a broker
+    that ends before the client does.
+    """
+    return AdminClient({**kafka.librdkafka(), "log_level": 0})
 
 
 def create_topics(admin: AdminClient, topics: Sequence[Topic], layout: Layout) -> list[str]:

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from adapters.kafka_admin import TOPICS_APPEAR_S
+from adapters.kafka_admin import TOPICS_APPEAR_S, admin_client
 from schemas.connections import KafkaSettings
 from schemas.messages import KIND_HEADER
 
@@ -151,8 +150,7 @@ def describe_topic(kafka: KafkaSettings, name: str) -> TopicIdentity:
         TopicMissing: there is no such topic, nor does it appear within `TOPICS_APPEAR_S`.
         KafkaException: the broker cannot be asked.
     """
-    # what it would say at each attempt, the exception says once
-    admin = AdminClient({**kafka.librdkafka(), "log_level": 0})
+    admin = admin_client(kafka)
     answers = admin.describe_topics(TopicCollection([name]), request_timeout=REQUEST_TIMEOUT_S)
     try:
         description = answers[name].result()

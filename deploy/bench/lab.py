@@ -62,7 +62,7 @@ class Lab:
     def __init__(self, system: System) -> None:
         self.target = system.target
         self.ready_file = system.ready
-        self._admin = AdminClient({"bootstrap.servers": self.target.kafka_bootstrap})
+        self._admin = AdminClient({"bootstrap.servers": self.target.kafka_bootstrap, "log_level": 0})
 
     @contextmanager
     def topics(self, *, partitions: int, dated: bool = False) -> Iterator[str]:

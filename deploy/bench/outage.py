@@ -204,7 +204,7 @@ def own_broker(directory: Path) -> Iterator[Broker]:
     broker = Broker(directory)
     try:
         broker.start()
-        admin = AdminClient({"bootstrap.servers": broker.server.bootstrap})
+        admin = AdminClient({"bootstrap.servers": broker.server.bootstrap, "log_level": 0})
         create_topics(admin, topics.ALL, Layout(prefix=PREFIX, partitions=PARTITIONS))
         yield broker
     finally:

@@ -3,7 +3,7 @@
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from adapters.kafka_admin import Layout, recreate_topics
+from adapters.kafka_admin import Layout, admin_client, recreate_topics
 from deploy.command.failure import CommandFailure
 from schemas.connections import KafkaSettings, LogSettings
 from stream_processors.kinds import KINDS
@@ -23,7 +23,7 @@ def forget_stage(name: str, kafka: KafkaSettings, log: LogSettings) -> str:
     kind = KINDS.get(name)
     if kind is None:
         raise CommandFailure(f"{name} is no stage: say {' or '.join(KINDS)}")
-    admin = AdminClient({**kafka.librdkafka()})
+    admin = admin_client(kafka)
     group = kind.group(log.topic_prefix)
     members = admin.describe_consumer_groups([group])[group].result(_TIMEOUT_S).members
     if members:

@@ -78,16 +78,14 @@ def topics_command(
     Existing topics are never altered. What differs ends with exit code 1 under --check; without it only what no service
     could work with does (a topic that is missing, or has another number of partitions): retention is yours to tune.
     """
-    from confluent_kafka.admin import AdminClient
-
-    from adapters.kafka_admin import Layout, check_topics, create_topics
+    from adapters.kafka_admin import Layout, admin_client, check_topics, create_topics
     from deploy.command.answer import print_json
     from deploy.command.reach import kafka
     from schemas import topics
 
     settings, log = kafka(os.environ, data)
     layout = Layout(prefix=log.topic_prefix, partitions=partitions or log.partitions, replication=replication)
-    admin = AdminClient({**settings.librdkafka()})
+    admin = admin_client(settings)
     created = [] if check else create_topics(admin, topics.ALL, layout)
     differences = check_topics(admin, topics.ALL, layout)
     if as_json:

@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from adapters.dead_letter_marks import Marks
 from adapters.dead_letter_reader import LetterFilter
+from adapters.kafka_admin import admin_client
 from adapters.kafka_consumer import committed_offsets, describe_topic, watermarks
 from adapters.migrations import status as migration_status
 from adapters.postgres import Connection, connect, read_queries
@@ -74,11 +75,9 @@ def gather_status(
         DatabaseRefused: Postgres does not let us in.
         MigrationError: the database's history cannot be read.
     """
-    admin = AdminClient({**kafka.librdkafka()})
-    consumer = Consumer(
-        kafka.librdkafka()
-        | {"group.id": f"{log.topic_prefix}status", "enable.auto.commit": False, "enable.partition.eof": True}
-    )
+    admin = admin_client(kafka)
+    quiet = {"enable.auto.commit": False, "enable.partition.eof": True, "log_level": 0}
+    consumer = Consumer(kafka.librdkafka() | {"group.id": f"{log.topic_prefix}status"} | quiet)
     connection, unreachable = _try_database(database)
     try:
         with connection or nullcontext():

@@ -115,7 +115,8 @@ class Reader:
 
     def _behind(self, connection: "psycopg.Connection[Json]") -> int:
         """Count the records that the sinks have not stored, of the topics that a closing session writes to."""
-        consumer = Consumer(self._kafka.librdkafka() | {"group.id": "traceflow-demo", "enable.auto.commit": False})
+        quiet = {"enable.auto.commit": False, "log_level": 0}
+        consumer = Consumer(self._kafka.librdkafka() | {"group.id": "traceflow-demo"} | quiet)
         try:
             return sum(self._lag(connection, consumer, topic.full_name(self._prefix)) for topic in _TOLD_AFTER_CLOSING)
         finally:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from confluent_kafka.admin import AdminClient
 
-from adapters.kafka_admin import first_offset_since, log_ends
+from adapters.kafka_admin import admin_client, first_offset_since, log_ends
 from adapters.kafka_consumer import TopicIdentity, describe_topic
 from adapters.postgres import Connection, connect
 from schemas.connections import DatabaseSettings, KafkaSettings, LogSettings
@@ -51,7 +51,7 @@ def offsets(kafka: KafkaSettings, log: LogSettings, database: DatabaseSettings) 
         TopicMissing: a sink's topic does not exist.
         KafkaException, psycopg.Error, DatabaseRefused: broker or database cannot be reached, or refuse.
     """
-    admin = AdminClient({**kafka.librdkafka()})
+    admin = admin_client(kafka)
     topics = {name: describe_topic(kafka, sink().topic.full_name(log.topic_prefix)) for name, sink in SINKS.items()}
     with connect(database, application_name="traceflow offsets") as connection:
         yield Offsets(admin, connection, topics)

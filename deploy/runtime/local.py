@@ -247,13 +247,11 @@ class _Run:
         return local_project(self._options.instance, self._servers.database_url)
 
     def _prepare_topics(self) -> int:
-        from confluent_kafka.admin import AdminClient
-
-        from adapters.kafka_admin import Layout, check_topics, create_topics, partitions_of
+        from adapters.kafka_admin import Layout, admin_client, check_topics, create_topics, partitions_of
 
         settings = read_settings(LogSettings, self._environ)
         kafka = read_settings(KafkaSettings, self._environ, group="KAFKA")
-        admin = AdminClient({**kafka.librdkafka()})
+        admin = admin_client(kafka)
         existing = partitions_of(admin, topics.EVENTS.full_name(settings.topic_prefix))
         wanted = self._options.partitions or existing or settings.partitions
         if existing is not None and existing != wanted:
