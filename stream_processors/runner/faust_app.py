@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import faust
+from faust.types import TP
 
 from schemas.connections import KafkaSettings, LogSettings
 from stream_processors.kinds import StageKind
@@ -31,7 +32,7 @@ with the client's default of five minutes the whole stage stood still for that l
 
 
 class StageApp(faust.App):
-    """A Faust app that cannot hang at its end."""
+    """A Faust app that cannot hang at its end, and hands out nothing of a partition before its recovery."""
 
     before_stop: Callable[[], Awaitable[None]] | None = None
     """Finishes what has begun."""
@@ -47,6 +48,18 @@ class StageApp(faust.App):
         # member without the changelog's topic makes the group spread log and changelog apart
         await self.topics.stop()
         await super().on_stop()
+
+    async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Pause what is assigned before anything else can run.
+
+        Faust pauses it too, but a turn of the loop after it has let its fetcher have it, and it trusts that the flow is
+        suspended meanwhile. It is not where the assignment before was empty, nor where a recovery of the generation
+        before ends between the revocation and this: what was fetched of a changelog by then would be read before its
+        recovery knows from where and up to where. (With that turn made longer, on a real broker, it ended the process:
+        Faust knows nobody yet who takes it.)
+        """
+        self.consumer.pause_partitions(assigned)
+        await super()._on_partitions_assigned(assigned, generation_id)
 
 
 def build_app(
