@@ -7,6 +7,8 @@ workers of a stage share, and there is nothing beside them to be kept.
 
 import logging
 import time
+from collections import Counter
+from collections.abc import Container, Mapping
 from contextlib import closing
 
 import structlog
@@ -33,41 +35,38 @@ def counts_at_start(
     kafka: KafkaSettings,
     *,
     prefix: str,
-    stage: str,
-    source: Topic,
+    sources: Mapping[str, Topic],
     memory_s: float,
     limit: DeadLetterLimit | None = None,
-) -> DeadLetterCounts:
-    """Return the counts with which a process of a stage begins; `source` is the topic that it reads.
+) -> dict[str, DeadLetterCounts]:
+    """Return the counts with which the stages of a process begin, by one look at the letters for all of them.
 
-    Letters and records of the last `memory_s` seconds count. A broker that does not answer now leaves a start what it
-    would have without a memory.
+    `sources` names the stages, each with the topic that it reads. Letters and records of the last `memory_s` seconds
+    count. A broker that does not answer now leaves a start what it would have without a memory.
     """
     since = int((time.time() - memory_s) * 1000)
+    counts = dict.fromkeys(sources, DeadLetterCounts())
     try:
-        ours = _letters(kafka, prefix, stage, since)
-        arrived = _arrived(kafka, source.full_name(prefix), since) if ours else 0
+        for stage, ours in _letters(kafka, prefix, sources, since).items():
+            arrived = _arrived(kafka, sources[stage].full_name(prefix), since)
+            log.warning("dead_letters_remembered", stage=stage, letters=ours, records=arrived)
+            counts[stage] = (limit or DeadLetterLimit()).at_start(ours=ours, arrived=arrived)
     except (KafkaException, TimeoutError) as error:
-        log.warning("dead_letters_not_remembered", stage=stage, reason=str(error))
-        return DeadLetterCounts()
-    if ours:
-        log.warning("dead_letters_remembered", stage=stage, letters=ours, records=arrived)
-    return (limit or DeadLetterLimit()).at_start(ours=ours, arrived=arrived)
+        log.warning("dead_letters_not_remembered", stages=sorted(sources), reason=str(error))
+    return counts
 
 
-def _letters(kafka: KafkaSettings, prefix: str, stage: str, since: int) -> int:
-    """Count what was parked by our fault; a letter that was written twice counts once."""
+def _letters(kafka: KafkaSettings, prefix: str, stages: Container[str], since: int) -> Counter[str]:
+    """Count by stage what was parked by our fault; a letter that was written twice counts once."""
     ends_at = time.monotonic() + PATIENCE_S
     found = set()
-    with closing(
-        read_dead_letters(kafka, prefix=prefix, wanted=LetterFilter(stage=stage, since=since), latest=LATEST)
-    ) as letters:
+    with closing(read_dead_letters(kafka, prefix=prefix, wanted=LetterFilter(since=since), latest=LATEST)) as letters:
         for stored in letters:
-            if stored.letter.reason in _OURS:
-                found.add(stored.place.id)
+            if stored.letter.stage in stages and stored.letter.reason in _OURS:
+                found.add((stored.letter.stage, stored.place.id))
             if time.monotonic() > ends_at:
                 break
-    return len(found)
+    return Counter(stage for stage, _ in found)
 
 
 def _arrived(kafka: KafkaSettings, topic: str, since: int) -> int:

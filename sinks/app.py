@@ -27,9 +27,9 @@ from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
 from adapters.dead_letter_memory import counts_at_start
-from adapters.dead_letters import DeadLetterWriter, dead_letter_producer
+from adapters.dead_letters import DeadLetterCounts, DeadLetterWriter, dead_letter_producer
 from adapters.kafka_admin import log_ends
-from adapters.kafka_consumer import TopicMissing, consumer_configuration, describe_topic
+from adapters.kafka_consumer import TopicIdentity, TopicMissing, consumer_configuration, describe_topic
 from adapters.metrics_server import serve_admin
 from adapters.postgres import MAX_APPLICATION_NAME, Connection, DatabaseRefused, connect
 from schemas.connections import DatabaseSettings, KafkaSettings, LogSettings
@@ -111,39 +111,68 @@ def connection_name(sink: str) -> str:
     return head + socket.gethostname()[: MAX_APPLICATION_NAME - len(head) - len(tail)] + tail
 
 
-def build_loop(
-    name: str,
+def build_loops(
+    names: Sequence[str],
     environment: Environment,
     *,
     metrics: SinkMetrics,
     stopping: threading.Event,
     on_step: Callable[[Step], None] = lambda _step: None,
-) -> SinkLoop[Any]:
-    """Wire one sink.
+) -> dict[str, SinkLoop[Any]]:
+    """Wire the sinks of a process; one look at the dead letters serves them all.
 
     Raises:
-        TopicMissing, KafkaException: its topic cannot be read.
+        TopicMissing, KafkaException: a topic cannot be read.
     """
-    sink = SINKS[name]()
     prefix = environment.log.topic_prefix
-    topic = describe_topic(environment.kafka, sink.topic.full_name(prefix))
-    owner = connection_name(name)
-    stage = f"sink-{name}"
+    sinks = [SINKS[name]() for name in names]
+    topics = [describe_topic(environment.kafka, sink.topic.full_name(prefix)) for sink in sinks]
+    counts = counts_at_start(
+        environment.kafka,
+        prefix=prefix,
+        sources={_stage(sink): sink.topic for sink in sinks},
+        memory_s=environment.log.dead_letter_memory_s,
+    )
+    return {
+        sink.name: _build_loop(
+            sink,
+            environment,
+            topic=topic,
+            counts=counts[_stage(sink)],
+            metrics=metrics,
+            stopping=stopping,
+            on_step=on_step,
+        )
+        for sink, topic in zip(sinks, topics, strict=True)
+    }
+
+
+def _stage(sink: Sink[Any]) -> str:
+    """Return the name under which a sink reads and parks."""
+    return f"sink-{sink.name}"
+
+
+def _build_loop(
+    sink: Sink[Any],
+    environment: Environment,
+    *,
+    topic: TopicIdentity,
+    counts: DeadLetterCounts,
+    metrics: SinkMetrics,
+    stopping: threading.Event,
+    on_step: Callable[[Step], None],
+) -> SinkLoop[Any]:
+    """Wire one sink; it begins with `counts`."""
+    prefix, stage, owner = environment.log.topic_prefix, _stage(sink), connection_name(sink.name)
     writer = Writer(
         sink=sink,
-        offsets=Offsets(sink=name, topic=topic, owner=owner),
+        offsets=Offsets(sink=sink.name, topic=topic, owner=owner),
         connect=lambda: connect(environment.database, application_name=owner, session=environment.sink.session()),
         letters=DeadLetterWriter(lambda: dead_letter_producer(environment.kafka), prefix=prefix, stage=stage),
         metrics=metrics,
         days=DayPartitions(window=environment.sink.window()),
         on_step=on_step,
-        counts=counts_at_start(
-            environment.kafka,
-            prefix=prefix,
-            stage=stage,
-            source=sink.topic,
-            memory_s=environment.log.dead_letter_memory_s,
-        ),
+        counts=counts,
     )
     configuration = consumer_configuration(environment.kafka, group=f"{prefix}{stage}", client_id=owner)
     return SinkLoop(
@@ -222,9 +251,7 @@ def _start(
     with connect(environment.database, application_name=connection_name("start")) as connection:
         _require_schema(connection)
     try:
-        return {
-            name: build_loop(name, environment, metrics=metrics, stopping=stopping, on_step=on_step) for name in names
-        }
+        return build_loops(names, environment, metrics=metrics, stopping=stopping, on_step=on_step)
     except TopicMissing as error:
         raise CannotStart(str(error)) from error
 

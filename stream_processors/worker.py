@@ -156,10 +156,9 @@ def _assemble(
         letters=counts_at_start(
             environment.kafka,
             prefix=prefix,
-            stage=kind.name,
-            source=kind.source,
+            sources={kind.name: kind.source},
             memory_s=environment.log.dead_letter_memory_s,
-        ),
+        )[kind.name],
         on_step=on_step,
     )
     pulse = Pulse(stage, app=app, source=kind.source.full_name(prefix), flights=flights, metrics=metrics)

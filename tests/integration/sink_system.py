@@ -18,7 +18,7 @@ from adapters.kafka_producer import producer_config
 from schemas import topics
 from schemas.connections import DatabaseSettings, KafkaSettings, LogSettings
 from schemas.ids import session_key
-from sinks.app import Environment, build_loop
+from sinks.app import Environment, build_loops
 from sinks.commit.loop import SinkLoop
 from sinks.commit.writer import Step
 from sinks.metrics import declare_metrics
@@ -52,9 +52,10 @@ class RunningSink:
     def __init__(self, name: str, settings: Environment, on_step: Callable[[Step], None] = lambda _step: None) -> None:
         self.registry = CollectorRegistry()
         self._stopping = threading.Event()
-        self.loop: SinkLoop[Any] = build_loop(
-            name, settings, metrics=declare_metrics(self.registry), stopping=self._stopping, on_step=on_step
+        loops = build_loops(
+            [name], settings, metrics=declare_metrics(self.registry), stopping=self._stopping, on_step=on_step
         )
+        self.loop: SinkLoop[Any] = loops[name]
         self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"test-{name}")
         self._thread.start()
