@@ -356,6 +356,36 @@ def test_errors_whose_clock_stands_are_told_apart_by_their_ids() -> None:
     assert len({f["id"] for f in fold(log.records).findings}) == 2
 
 
+VIEW = {"id": "view", "t": -900, "event_type": "pageview", "page_url": "https://a/p"}
+VITAL = {"id": "vital", "event_type": "web_vital", "event_name": "LCP", "page_url": "https://a/p"} | {
+    "metadata": {"value": 9_000}
+}
+
+
+def slow_loads_of_two_tries(*again: dict[str, Any]) -> set[tuple[str, int]]:
+    """Return the rows of a request, and of what is sent again once its session is forgotten."""
+    log = Log()
+    log.events(VIEW, VITAL, at=1_000)
+    log.digest_tick(at=GAP_MS + 2_000)
+    log.digest_tick(at=GAP_MS + DAY_MS + 10_000)
+    log.events(*again, at=2 * DAY_MS)
+    log.digest_tick(at=2 * DAY_MS + 60_000)
+    found = fold(log.records).findings
+    assert [f["kind"] for f in found] == ["slow_load", "slow_load"]
+    return {(f["id"], f["timestamp"]) for f in found}
+
+
+def test_a_request_that_is_sent_again_when_its_session_is_forgotten_has_the_slow_load_that_it_had() -> None:
+    assert len(slow_loads_of_two_tries(VIEW, VITAL)) == 1
+
+
+@pytest.mark.parametrize(
+    "again", [[VITAL], [one | {"t": 2 * DAY_MS, "restamped": True} for one in (VIEW, VITAL)]], ids=["view", "time"]
+)
+def test_without_its_page_view_or_its_own_time_it_has_another(again: list[dict[str, Any]]) -> None:
+    assert len(slow_loads_of_two_tries(*again)) == 2
+
+
 def test_a_recorded_time_out_of_all_plausibility_is_not_believed() -> None:
     log = Log()
     log.digest(recorded_click(-8 * DAY_MS), recorded_click(700_000), at=0, first=1, last=T0 * 1000)
