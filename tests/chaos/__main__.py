@@ -7,7 +7,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos.planted import FAULTS
+from tests.chaos.plants import PLANTS
 from tests.chaos.run import Outcome, log_file, long_plan, planted_plan, run, short_plan
 
 _COLUMNS = ("accepted", "rejected", "in log", "stored", "duplicates", "parked")
@@ -43,7 +43,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000)
     parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--short", action="store_true", help="The form of `make test`.")
-    parser.add_argument("--plant", choices=list(FAULTS), help="Plant a fault that the run has to find.")
+    parser.add_argument("--plant", choices=list(PLANTS), help="Plant a fault that the run has to find.")
     asked = parser.parse_args()
     file = log_file(asked.seed)
     began = time.monotonic()

@@ -73,9 +73,9 @@ class Card:
     role: str
     """Of the victim: a service, the broker or the database."""
     victims: tuple[str, ...]
-    """One of them is drawn: processes of `traceflow up`, or the steps at which a process of our own stops."""
+    """One of them is drawn: processes of `traceflow up`, or the steps at which one of its processes is struck."""
     lasts_s: tuple[float, float] = (0.0, 0.0)
-    """Least and most; what waits for a write of its victim ends when it has had its effect."""
+    """Least and most; what waits for a step of its victim ends when it has had its effect."""
 
     @property
     def place(self) -> str:
@@ -124,8 +124,8 @@ def short_deck(workers: Mapping[str, int]) -> list[Card]:
     return [
         *(Card(Fault.KILLED, role, victims) for role, victims in names.items()),
         Card(Fault.OUTLIVED, "analyze", names["analyze"], (13.0, 14.0)),
-        Card(Fault.FROZEN_WRITING, "sink", ("ROWS_STORED",), (4.0, 4.0)),
-        Card(Fault.KILLED_WRITING, "analyze", ("FACTS_SENT",), (4.0, 4.0)),
+        Card(Fault.FROZEN_WRITING, "sink", ("ROWS_STORED",), (1.0, 1.0)),
+        Card(Fault.KILLED_WRITING, "analyze", ("FACTS_SENT",), (1.0, 1.0)),
         Card(Fault.SECOND_OWNER, "sink", ("sink",), (12.0, 14.0)),
         Card(Fault.BROKER_KILLED, BROKER, (BROKER,), (0.5, 1.0)),
         Card(Fault.KILLED_REPLAYING, "gateway", ("ACKED",), (6.0, 7.0)),
@@ -149,8 +149,8 @@ def whole_deck(workers: Mapping[str, int], *, broker_away_s: float) -> list[Card
     for role in ("digest", "analyze", "sink"):
         steps = SINK_STEPS if role == "sink" else STAGE_STEPS
         deck += [
-            Card(Fault.FROZEN_WRITING, role, steps, (4.0, 4.0)),
-            Card(Fault.KILLED_WRITING, role, steps, (4.0, 4.0)),
+            Card(Fault.FROZEN_WRITING, role, steps, (1.0, 1.0)),
+            Card(Fault.KILLED_WRITING, role, steps, (1.0, 1.0)),
             Card(Fault.JOINS, role, (role,), (6.0, 14.0)),
             Card(Fault.SECOND_OWNER, role, (role,), (12.0, 18.0)),
             Card(Fault.CLOCK_JUMPS, role, (role,), (12.0, 18.0)),

@@ -13,19 +13,25 @@ import psycopg
 from psycopg import sql
 
 from adapters.postgres import Connection, read_queries
+from deploy.runtime.restart import EXIT_RESUME
+from tests.chaos.ended import Ended
 from tests.chaos.faults import Fault, Strike
 from tests.chaos.lab import Lab, Server, state_of
+from tests.chaos.orders import Order
 
 End = Callable[[], str]
 """Ends a fault, and says in a few words what it did; raises `Missed` if that is nothing, `NotYet` to be asked again."""
 
 HELD_WRITING_S = 12.0
-"""How long a worker is held in the middle of a write: longer than its session, so that another takes over."""
+"""How long a worker is held in the middle of a write at least: another has taken over after its session of 6 s, and has
+written since."""
+TAKEOVER_PATIENCE_S = 60.0
+"""How long another may take to own the partitions, from when the broker works: without it no group gives them away."""
 SPOOL_PATIENCE_S = 45.0
 """How long a gateway may take to come to a step of its spool, or to fill it, beyond the time of the outage."""
-WRITING_PATIENCE_S = 60.0
-"""How long a worker that joins may take to come to a write: the group may be without its broker meanwhile."""
-_EXIT_RESTART = 75
+WRITING_PATIENCE_S = 120.0
+"""How long the workers of a service may take to come to a step of a write, which is a second or so: they may be without
+their server meanwhile, one after the other, and have to be started again."""
 
 
 class Missed(Exception):
@@ -34,6 +40,10 @@ class Missed(Exception):
 
 class Failed(Exception):
     """A worker ended otherwise than workers may: not asked to, and not to be started again."""
+
+    def __init__(self, ended: Ended) -> None:
+        super().__init__(ended.line)
+        self.ended = ended
 
 
 class NotYet(Exception):
@@ -50,8 +60,8 @@ class Injector:
             Fault.KILLED: self._kill,
             Fault.FROZEN: self._freeze,
             Fault.OUTLIVED: self._freeze,
-            Fault.FROZEN_WRITING: lambda strike: self._stop_writing(strike, "--freeze"),
-            Fault.KILLED_WRITING: lambda strike: self._stop_writing(strike, "--kill"),
+            Fault.FROZEN_WRITING: self._freeze_writing,
+            Fault.KILLED_WRITING: self._kill_writing,
             Fault.JOINS: lambda strike: self._join(strike),
             Fault.SECOND_OWNER: lambda strike: self._join(strike, "--second-owner"),
             Fault.RECORD_FAILS: lambda strike: self._join(strike, "--lossy"),
@@ -93,65 +103,85 @@ class Injector:
     def _freeze(self, strike: Strike) -> End:
         pid = self._victim(strike)
         os.kill(pid, signal.SIGSTOP)
+        return lambda: self._thaw(pid)
 
-        def thaw() -> str:
-            if state_of(pid) != "T" or self._lab.pid(strike.victim) != pid:
-                return f"pid {pid}, ended meanwhile"
-            os.kill(pid, signal.SIGCONT)
-            return f"pid {pid}"
-
-        return thaw
+    def _thaw(self, pid: int) -> str:
+        if state_of(pid) != "T" or not self._lab.owns(pid):
+            return f"pid {pid}, ended meanwhile"
+        os.kill(pid, signal.SIGCONT)
+        return f"pid {pid}"
 
     def _victim(self, strike: Strike) -> int:
-        pid = self._lab.pid(strike.victim)
-        if pid is None or state_of(pid) == "T":
-            raise Missed(f"{strike.victim} does not run now")
+        """Return the process that was drawn, or another of its service if it does not run now."""
+        pids = {name: pid for name, pid in self._lab.pids().items() if state_of(pid) != "T"}
+        alike = (pid for name, pid in sorted(pids.items()) if name.partition("-")[0] == strike.role)
+        pid = pids.get(strike.victim) or next(alike, None)
+        if pid is None:
+            raise Missed(f"no {strike.role} runs now")
         return pid
+
+    # --- processes, at a step of their write
+
+    def _kill_writing(self, strike: Strike) -> End:
+        order = self._lab.orders.give(strike.role, strike.victim, signal.SIGKILL)
+        ends_at = time.monotonic() + WRITING_PATIENCE_S
+        return lambda: f"pid {self._taken(order, strike, ends_at)} at {strike.victim}"
+
+    def _freeze_writing(self, strike: Strike) -> End:
+        order = self._lab.orders.give(strike.role, strike.victim, signal.SIGSTOP)
+        ends_at = time.monotonic() + WRITING_PATIENCE_S
+        frozen_at = given_up_at = 0.0
+
+        def end() -> str:
+            nonlocal frozen_at, given_up_at
+            pid, now, broker_works = self._taken(order, strike, ends_at), time.monotonic(), self._lab.broker.works
+            frozen_at = frozen_at or now
+            if not given_up_at or not broker_works:
+                given_up_at = now + TAKEOVER_PATIENCE_S
+            is_held = now < frozen_at + HELD_WRITING_S
+            is_replaced = not is_held and broker_works and self._lab.groups.are_without(strike.role, pid)
+            if not is_replaced and now < given_up_at and self._lab.is_up():
+                raise NotYet
+            # it goes on with its write, which is done or refused
+            said = f"{self._thaw(pid)} at {strike.victim} for {now - frozen_at:.0f} s"
+            if not is_replaced:
+                raise Missed(f"{said}, and no other took over")
+            return said
+
+        return end
+
+    def _taken(self, order: Order, strike: Strike, ends_at: float) -> int:
+        """Return the pid of the process that took an order; `ends_at` is when it is withdrawn.
+
+        Raises:
+            NotYet, Missed: none did.
+        """
+        pid = order.taken_by
+        if pid is not None:
+            return pid
+        if (time.monotonic() < ends_at and self._lab.is_up()) or not order.withdraw():
+            raise NotYet
+        raise Missed(f"{strike.victim} did not come")
 
     # --- workers of our own
 
     def _join(self, strike: Strike, *arguments: str) -> End:
-        process = self._lab.start_beside(strike.role, arguments)
+        beside = self._lab.start_beside(strike.role, arguments)
 
         def leave() -> str:
-            if process.poll() is None:
-                process.terminate()
+            if beside.process.poll() is None:
+                beside.process.terminate()
                 return "left"
-            if process.returncode not in (0, _EXIT_RESTART):
-                raise Failed(f"{strike.role} that {strike.fault} ended with {process.returncode}")
-            return f"ended with {process.returncode}"
+            if beside.process.returncode not in (0, EXIT_RESUME):
+                raise Failed(beside.ended(f"one that {strike.fault}"))
+            return f"ended with {beside.process.returncode}"
 
         return leave
-
-    def _stop_writing(self, strike: Strike, how: str) -> End:
-        process = self._lab.start_beside(strike.role, (how, strike.victim))
-        ends_at = time.monotonic() + WRITING_PATIENCE_S
-        held_until: list[float] = []
-
-        def end() -> str:
-            now = time.monotonic()
-            if process.poll() == -signal.SIGKILL:
-                return f"at {strike.victim}"
-            if state_of(process.pid) != "T":
-                if now < ends_at and process.poll() is None:
-                    raise NotYet
-                process.terminate()
-                raise Missed(f"{strike.victim} did not come")
-            held_until.append(now + HELD_WRITING_S)
-            if now < held_until[0]:
-                raise NotYet
-            # it goes on with its write, and stops when that is done or refused
-            process.terminate()
-            process.send_signal(signal.SIGCONT)
-            return f"at {strike.victim}"
-
-        return end
 
     # --- the gateway's spool, which is used while the broker is away
 
     def _kill_at_spool_step(self, strike: Strike) -> End:
-        spool = self._lab.spool
-        spool.arm(strike.victim)
+        order = self._lab.orders.give(strike.role, strike.victim, signal.SIGKILL)
         bring_back = self._take_away(self._lab.broker, signal.SIGTERM)
         back_at: list[float] = []
 
@@ -159,12 +189,7 @@ class Injector:
             if not back_at:
                 bring_back()
                 back_at.append(time.monotonic())
-            if not spool.armed.exists():
-                return f"at {strike.victim}"
-            if time.monotonic() < back_at[0] + SPOOL_PATIENCE_S:
-                raise NotYet
-            spool.armed.unlink(missing_ok=True)
-            raise Missed(f"{strike.victim} did not come")
+            return f"pid {self._taken(order, strike, back_at[0] + SPOOL_PATIENCE_S)} at {strike.victim}"
 
         return end
 
@@ -174,7 +199,7 @@ class Injector:
         ends_at = time.monotonic() + strike.lasts_s + SPOOL_PATIENCE_S
 
         def end() -> str:
-            size, pid = spool.size, self._lab.pid(strike.victim)
+            size, pid = spool.size, self._lab.pids().get(strike.victim)
             is_ready = spool.is_full and pid is not None
             if not is_ready and time.monotonic() < ends_at:
                 raise NotYet

@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -17,12 +19,17 @@ from deploy.demo.system import System, demo_environment, own_system
 from deploy.runtime import kafka, postgres
 from deploy.runtime.program import Program
 from schemas.connections import KafkaSettings
+from tests.chaos.ended import Ended, end_of_system, reason_in
 from tests.chaos.faults import SPOOLED
-from tests.chaos.gateway import SPOOL_VARIABLE
-from tests.chaos.planted import FAULTS
+from tests.chaos.groups import Groups
+from tests.chaos.orders import Orders
+from tests.chaos.plants import PLANTS
+from tests.chaos.service import SPOOL_VARIABLE
 from tests.services import described_broker, described_database
 
 START_DEADLINE_S = 120.0
+UP_ENDS_S = 100.0
+"""How long `traceflow up` may take to stop its processes: it kills those that do not within 25 s."""
 GROUP_SESSION_S = 6
 """The least that Kafka allows: what is frozen for longer loses its partitions soon."""
 RESIDUE_MS = 120_000
@@ -63,19 +70,17 @@ class Server:
         """Tell whether it runs."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def works(self) -> bool:
+        """Tell whether it runs and does not hang."""
+        return self._process is not None and self.is_alive and state_of(self._process.pid) != "T"
+
 
 class SpoolSight:
-    """The spool of the gateway that has one, from outside, and the file that has it killed at a step of its spool."""
+    """The spool of the gateway that has one, from outside."""
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory / "spool"
-        self.armed = directory / "kill-at"
-
-    def arm(self, step: str) -> None:
-        """Have the gateway killed when this step comes."""
-        written = self.armed.with_suffix(".new")
-        written.write_text(step)
-        written.rename(self.armed)
+        self.directory = directory
 
     @property
     def size(self) -> int:
@@ -95,6 +100,20 @@ class SpoolSight:
         return list((self.directory / SPOOLED / lane).glob("*.spool"))
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A worker beside those of the system, which nobody restarts."""
+
+    role: str
+    program: Program
+    process: "subprocess.Popen[bytes]"
+    output: Path
+
+    def ended(self, name: str) -> Ended:
+        """Say how it ended."""
+        return Ended(self.role, name, self.process.returncode, reason_in(_read(self.output).splitlines()))
+
+
 class Lab:
     """The servers, the system, and workers beside those of the system."""
 
@@ -106,16 +125,20 @@ class Lab:
         environ: Mapping[str, str],
         directory: Path,
         *,
+        orders: Orders,
+        spool: SpoolSight,
         plant: str | None,
     ) -> None:
         self.broker = broker
         self.database = database
         self.system = system
         self.environ = environ
-        self.spool = SpoolSight(directory)
+        self.orders = orders
+        self.groups = Groups(self.kafka)
+        self.spool = spool
         self._directory = directory
         self._plant = plant
-        self._beside: list[tuple[Program, subprocess.Popen[bytes]]] = []
+        self._beside: list[Beside] = []
 
     @property
     def database_url(self) -> str:
@@ -137,49 +160,63 @@ class Lab:
             options="-c default_transaction_read_only=off -c lock_timeout=5s",
         )
 
-    def pid(self, name: str) -> int | None:
-        """Return the pid of a process of `traceflow up`; None if it has ended and its successor is not there yet."""
+    def pids(self) -> dict[str, int]:
+        """Return the pids of the processes of `traceflow up`, without those that have ended and are not back yet."""
         with suppress(OSError, orjson.JSONDecodeError):
-            for process in orjson.loads(self.system.ready.read_bytes())["processes"]:
-                if process["name"] == name and _parent(process["pid"]) == self.system.pid:
-                    return int(process["pid"])
-        return None
+            processes = orjson.loads(self.system.ready.read_bytes())["processes"]
+            return {p["name"]: int(p["pid"]) for p in processes if self.owns(p["pid"])}
+        return {}
+
+    def owns(self, pid: int) -> bool:
+        """Tell whether a process is one of `traceflow up`."""
+        return _parent(pid) == self.system.pid
 
     def is_up(self) -> bool:
         """Tell whether `traceflow up` still runs: it ends when a service asks for a person."""
         return self.system.ready.exists()
 
-    def start_beside(self, role: str, arguments: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
+    def ended(self) -> Ended:
+        """Wait until `traceflow up` has had its last word, and say which service ended it."""
+        ends_at = time.monotonic() + UP_ENDS_S
+        while state_of(self.system.pid) not in ("", "Z") and time.monotonic() < ends_at:
+            time.sleep(0.2)
+        return end_of_system(_read(self.system.log))
+
+    def start_beside(self, role: str, arguments: Sequence[str] = ()) -> Beside:
         """Start a worker that nobody restarts; the main thread has to."""
-        planted = ("--plant", self._plant) if self._plant and FAULTS[self._plant][0] == role else ()
+        planted = ("--plant", self._plant) if self._plant and PLANTS[self._plant].role == role else ()
+        output = self._directory / f"beside-{len(self._beside):02}-{role}.log"
         program = Program(
             name=f"{role} beside",
             argv=(sys.executable, "-m", "tests.chaos.worker", role, *arguments, *planted),
             environ=self.environ,
             stop_deadline_s=20.0,
         )
-        with (self._directory / "beside.log").open("ab") as output:
-            process = program.start(output)
-        self._beside.append((program, process))
-        return process
+        with output.open("wb") as stream:
+            beside = Beside(role, program, program.start(stream), output)
+        self._beside.append(beside)
+        return beside
 
     def end_beside(self) -> None:
         """End what still runs beside the system."""
-        for program, process in self._beside:
-            process.send_signal(signal.SIGCONT)
-            program.stop(process)
+        for beside in self._beside:
+            beside.program.stop(beside.process)
         self._beside.clear()
 
     def said(self) -> str:
         """Return what all processes said."""
         files = (self.system.log, *sorted(self._directory.glob("*.log")))
-        return "\n".join(f"== {file.name}\n{file.read_text(errors='replace')}" for file in files if file.exists())
+        return "\n".join(f"== {file.name}\n{_read(file)}" for file in files if file.exists())
 
 
 def state_of(pid: int) -> str:
     """Return a process's state as the kernel names it: T is stopped; empty if there is none."""
     fields = _stat(pid)
     return fields[0] if fields else ""
+
+
+def _read(file: Path) -> str:
+    return file.read_text(errors="replace")
 
 
 def _size(path: Path) -> int:
@@ -215,7 +252,7 @@ def open_lab(
         # as root the database runs as another user, who has to pass
         directory.chmod(0o711)
         with _broker(directory) as (broker, bootstrap), _database(directory) as (database, url):
-            spool = SpoolSight(directory)
+            spool, orders = SpoolSight(directory / "spool"), Orders(directory / "orders", tuple(workers))
             settings = {
                 "TRACEFLOW_KAFKA_BOOTSTRAP": bootstrap,
                 "TRACEFLOW_DATABASE_URL": url,
@@ -225,13 +262,13 @@ def open_lab(
                 f"{SPOOL_VARIABLE}_EVENTS_MB": str(SPOOL_EVENTS_MB),
             }
             planted = ("--plant", plant) if plant else ()
-            command = (sys.executable, "-m", "tests.chaos.up", "--armed", str(spool.armed), *planted, "up")
+            command = (sys.executable, "-m", "tests.chaos.up", "--orders", str(directory / "orders"), *planted, "up")
             asked = ",".join(f"{role}={count}" for role, count in workers.items())
             with own_system(
                 os.environ, report=report, workers=asked, partitions=partitions, settings=settings, command=command
             ) as system:
                 environ = demo_environment(os.environ) | settings | {"TRACEFLOW_PARTITIONS": str(partitions)}
-                lab = Lab(broker, database, system, environ, directory, plant=plant)
+                lab = Lab(broker, database, system, environ, directory, orders=orders, spool=spool, plant=plant)
                 try:
                     yield lab
                 finally:

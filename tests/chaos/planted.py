@@ -1,4 +1,4 @@
-"""Faults that a run has to find: each replaces one step of a worker by what a plausible mistake would make of it.
+"""The faults of `plants` in earnest: each replaces one step of a worker by what a plausible mistake would make of it.
 
 The moment in which a crash would show the mistake is a few milliseconds in earnest; here it is stretched, so that a
 short run meets it.
@@ -17,13 +17,9 @@ from stream_processors.fold.batch import Batch
 from stream_processors.fold.facts import is_session_key
 from stream_processors.runner.flights import Letter
 from stream_processors.runner.stage import Partition, Stage
+from tests.chaos.replacing import replace
 
 STRETCH_S = 0.3
-
-
-def replace(owner: object, name: str, step: object) -> None:
-    """Put a step in the place of the product's own, in this process."""
-    setattr(owner, name, step)
 
 
 def commit_before_write() -> None:
@@ -118,16 +114,15 @@ def _note(stage: Stage, batches: dict[int, Batch]) -> None:
         stage._count(batch)
 
 
-FAULTS: Mapping[str, tuple[str, Callable[[], None]]] = {
-    "commit-before-write": ("sink", commit_before_write),
-    "skipped-fence": ("sink", skip_the_fence),
-    "lost-seek": ("analyze", lose_the_seek),
-    "early-tombstone": ("analyze", delete_before_the_newer_fact),
-    "one-flight": ("analyze", record_beside_the_facts),
+_HOW: Mapping[str, Callable[[], None]] = {
+    "commit-before-write": commit_before_write,
+    "skipped-fence": skip_the_fence,
+    "lost-seek": lose_the_seek,
+    "early-tombstone": delete_before_the_newer_fact,
+    "one-flight": record_beside_the_facts,
 }
-"""By name: whose step it replaces, and how."""
 
 
 def plant(name: str) -> None:
-    """Replace a step in this process."""
-    FAULTS[name][1]()
+    """Plant a fault of `plants.PLANTS` in this process."""
+    _HOW[name]()

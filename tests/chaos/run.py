@@ -12,6 +12,7 @@ from pathlib import Path
 from adapters.postgres import read_queries
 from adapters.projects import create_project
 from deploy.load.drive import Shape
+from tests.chaos.ended import Ended
 from tests.chaos.faults import Card, Fault, draw_schedule, process_names, short_deck, whole_deck
 from tests.chaos.inject import Injector
 from tests.chaos.lab import Lab, open_lab
@@ -107,6 +108,8 @@ class Outcome:
     plan: Plan
     faults: FaultLog
     verdict: Verdict = field(default_factory=Verdict)
+    ends: list[Ended] = field(default_factory=list)
+    """Processes that ended as none may."""
     took_s: dict[str, float] = field(default_factory=dict)
     said: str = ""
     """What all processes said."""
@@ -114,7 +117,7 @@ class Outcome:
     @property
     def lines(self) -> list[str]:
         """Return each thing that is not as promised."""
-        return [*self.faults.wrong, *self.verdict.lines]
+        return [*(end.line for end in self.ends), *self.verdict.lines]
 
 
 def run(plan: Plan, *, report: Callable[[str], None], fault_file: Path | None = None) -> Outcome:
@@ -136,8 +139,9 @@ def run(plan: Plan, *, report: Callable[[str], None], fault_file: Path | None = 
             outcome.verdict = judge.judge()
             if left := lab.spool.left():
                 outcome.verdict.lines.append(f"gateway: {left} segments of its spool are left")
+        outcome.ends += outcome.faults.ends
         if not lab.is_up():
-            outcome.verdict.lines.append("traceflow up has ended")
+            outcome.ends.append(lab.ended())
         outcome.took_s["all"] = time.monotonic() - began
         outcome.said = lab.said()
     return outcome

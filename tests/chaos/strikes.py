@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 import psycopg
 
+from tests.chaos.ended import Ended
 from tests.chaos.faults import Strike
 from tests.chaos.inject import End, Failed, Injector, Missed, NotYet
 
@@ -25,8 +26,8 @@ class FaultLog:
     file: Path | None = None
     struck: list[tuple[Strike, str]] = field(default_factory=list)
     missed: list[tuple[Strike, str]] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-    """What no fault may do."""
+    ends: list[Ended] = field(default_factory=list)
+    """Workers that a fault ended as no fault may."""
 
     def note(self, strike: Strike, said: str, *, missed: bool) -> None:
         """Write a fault down."""
@@ -88,7 +89,7 @@ def _end(strike: Strike, end: End, log: FaultLog) -> None:
             log.note(strike, str(error), missed=True)
         except Failed as error:
             log.note(strike, str(error), missed=False)
-            log.wrong.append(str(error))
+            log.ends.append(error.ended)
         except psycopg.Error:
             if time.monotonic() > ends_at:
                 raise

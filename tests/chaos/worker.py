@@ -1,7 +1,7 @@
 """A worker that is a fault, or has one planted: the product's own worker with one step of it replaced, in tests only.
 
-`python -m tests.chaos.worker digest|analyze|sink [--freeze STEP | --kill STEP] [--second-owner] [--lossy] [--clock]
-[--plant NAME]`, with the settings of a worker in the environment.
+`python -m tests.chaos.worker digest|analyze|sink [--kill STEP] [--second-owner] [--lossy] [--clock] [--plant NAME]`,
+with the settings of a worker in the environment.
 """
 
 import argparse
@@ -24,7 +24,9 @@ from adapters import logs
 from adapters.kafka_consumer import consumer_configuration
 from sinks.app import SINKS
 from stream_processors.kinds import KINDS
-from tests.chaos.planted import FAULTS, plant, replace
+from tests.chaos.planted import plant
+from tests.chaos.plants import PLANTS
+from tests.chaos.replacing import replace
 
 LOSS = 0.02
 """Share of the records that fail while later ones land."""
@@ -37,19 +39,18 @@ BATCHES_BEFORE = 3
 """The step of the first batches passes: what begins after a takeover is not yet all."""
 
 
-class StopAt:
-    """Stops or kills this process when a step comes for the nth time."""
+class KillAt:
+    """Kills this process when a step comes for the nth time."""
 
-    def __init__(self, step: str, number: signal.Signals) -> None:
+    def __init__(self, step: str) -> None:
         self._step = step
-        self._number = number
         self._left = BATCHES_BEFORE
 
     def __call__(self, step: Enum) -> None:
         if step.name == self._step:
             self._left -= 1
             if not self._left:
-                os.kill(os.getpid(), self._number)
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 class LossyProducer(Producer):
@@ -128,12 +129,11 @@ def main(arguments: Sequence[str]) -> int:
     """Become the worker that is asked for."""
     parser = argparse.ArgumentParser()
     parser.add_argument("role", choices=("digest", "analyze", "sink"))
-    parser.add_argument("--freeze")
     parser.add_argument("--kill")
     parser.add_argument("--second-owner", action="store_true")
     parser.add_argument("--lossy", action="store_true")
     parser.add_argument("--clock", action="store_true")
-    parser.add_argument("--plant", choices=list(FAULTS))
+    parser.add_argument("--plant", choices=list(PLANTS))
     asked = parser.parse_args(arguments)
     if asked.second_owner:
         own_every_partition()
@@ -143,9 +143,7 @@ def main(arguments: Sequence[str]) -> int:
         let_the_clock_jump()
     if asked.plant:
         plant(asked.plant)
-    on_step: Callable[[Enum], None] = lambda _step: None  # noqa: E731
-    if asked.freeze or asked.kill:
-        on_step = StopAt(asked.freeze or asked.kill, signal.SIGSTOP if asked.freeze else signal.SIGKILL)
+    on_step: Callable[[Enum], None] = KillAt(asked.kill) if asked.kill else lambda _step: None
     return run_sinks(on_step) if asked.role == "sink" else run_stage(asked.role, on_step)
 
 
