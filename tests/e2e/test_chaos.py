@@ -11,7 +11,8 @@ import pytest
 from tests.chaos.plants import PLANTS, is_found
 from tests.chaos.run import Outcome, planted_plan, run, short_plan
 
-SEED = 5
+SEED = 3649
+"""Of the short form one that deals every card, and leaves the group a moment to take over from who is frozen."""
 
 
 def check(outcome: Outcome) -> list[str]:
@@ -28,7 +29,7 @@ def test_nothing_is_lost_doubled_or_changed_whatever_fails() -> None:
     outcome = run(short_plan(SEED), report=print)
     assert check(outcome) == []
     # how much comes through depends on the machine; so much on one that is ten times too busy
-    assert len(outcome.faults.struck) >= 8
+    assert len(outcome.faults.struck) >= 11
     assert sum(account.stored for account in outcome.verdict.accounts) > 1_000
     assert outcome.verdict.compared["session_recording_chunks"] > 10
 
