@@ -32,7 +32,7 @@ class Groups:
         try:
             # describe_consumer_groups aborts the process if the broker leaves meanwhile (librdkafka issue 4605)
             with warnings.catch_warnings():
-                # the driver imports its own module in a way that warns, which is an error in tests
+                # deprecated in favour of that one
                 warnings.simplefilter("ignore")
                 groups = self._admin.list_groups(name, timeout=_TIMEOUT_S)
         except KafkaException:
