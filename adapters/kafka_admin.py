@@ -4,6 +4,7 @@ An existing topic is never altered silently: a difference is reported, and peopl
 """
 
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined] # re-exported without saying so
     AdminClient,
     ConfigResource,
+    GroupMetadata,
     NewTopic,
     OffsetSpec,
     ResourceType,
@@ -231,6 +233,20 @@ def first_offset_since(admin: AdminClient, name: str, partition: int, *, timesta
     asked = admin.list_offsets({place: OffsetSpec.for_timestamp(timestamp_ms)}, request_timeout=_REQUEST_TIMEOUT_S)
     offset: int = asked[place].result().offset
     return offset if offset >= 0 else None
+
+
+def list_group(admin: AdminClient, name: str, *, timeout_s: float) -> GroupMetadata | None:
+    """Return a consumer group with its members, and None if the cluster knows none of this name.
+
+    By a call that librdkafka has deprecated: the newer one, `describe_consumer_groups`, aborts the process where a
+    broker leaves meanwhile (librdkafka 2.16, its issue 4605).
+
+    Raises:
+        KafkaException: the cluster cannot be asked.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return next(iter(admin.list_groups(name, timeout=timeout_s)), None)
 
 
 def delete_topics(admin: AdminClient, names: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from adapters.dead_letter_marks import Marks
 from adapters.dead_letter_reader import LetterFilter
-from adapters.kafka_admin import admin_client
+from adapters.kafka_admin import admin_client, list_group
 from adapters.kafka_consumer import committed_offsets, describe_topic, watermarks
 from adapters.migrations import status as migration_status
 from adapters.postgres import Connection, connect, read_queries
@@ -298,11 +298,11 @@ class _Measure:
         return list(times.values()), sum(passed.values())
 
     def _members(self, stage: Stage) -> int | None:
-        group = self._prefix + stage.name
         try:
-            return len(self._admin.describe_consumer_groups([group])[group].result(_TIMEOUT_S).members)
+            group = list_group(self._admin, self._prefix + stage.name, timeout_s=_TIMEOUT_S)
         except KafkaException:
             return None
+        return len(group.members) if group else 0
 
 
 def _dead_letters(

@@ -1,11 +1,8 @@
 """Whose the partitions are, as the broker's consumer groups know: whether others own what a frozen process had."""
 
-import logging
-import warnings
-
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
+from adapters.kafka_admin import admin_client, list_group
 from schemas.connections import KafkaSettings
 from sinks.app import SINKS
 from tests.chaos.orders import is_of
@@ -20,8 +17,7 @@ class Groups:
     """The groups of the stages and sinks."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
-        # the broker goes away on purpose: nobody wants to read of it
-        self._admin = AdminClient({**kafka.librdkafka(), "log_level": 0}, logger=logging.getLogger("librdkafka"))
+        self._admin = admin_client(kafka)
 
     def are_without(self, role: str, pid: int) -> bool:
         """Tell whether each group of a service has given its partitions to other processes than this one."""
@@ -30,14 +26,9 @@ class Groups:
 
     def _is_without(self, name: str, pid: int) -> bool:
         try:
-            # describe_consumer_groups aborts the process if the broker leaves meanwhile (librdkafka issue 4605)
-            with warnings.catch_warnings():
-                # deprecated in favour of that one
-                warnings.simplefilter("ignore")
-                groups = self._admin.list_groups(name, timeout=_TIMEOUT_S)
+            group = list_group(self._admin, name, timeout_s=_TIMEOUT_S)
         except KafkaException:
             return False
-        return any(
-            group.state == _AT_REST and group.members and not any(is_of(m.client_id, pid) for m in group.members)
-            for group in groups
-        )
+        if group is None or group.state != _AT_REST or not group.members:
+            return False
+        return not any(is_of(member.client_id, pid) for member in group.members)
