@@ -29,7 +29,7 @@ from psycopg.rows import class_row
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from adapters import partitioned_indexes
-from adapters.postgres import Connection, read_queries
+from adapters.postgres import Connection, read_queries, readable
 from schemas.migrations import Migration, load_migrations
 
 MINIMUM_SERVER_VERSION = 150000
@@ -163,7 +163,7 @@ def _state(file: Migration, row: _HistoryRow | None) -> MigrationStatus:
 @contextmanager
 def _connect(conninfo: str) -> Iterator[Connection]:
     with psycopg.connect(
-        conninfo,
+        readable(conninfo),
         autocommit=True,
         prepare_threshold=None,
         application_name="traceflow-migrate",

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from importlib import resources
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 
 from schemas.connections import DatabaseSettings
@@ -24,27 +25,34 @@ _REFUSED_FOR_GOOD = re.compile(r"authentication failed|no password supplied|no p
 
 
 class DatabaseRefused(Exception):
-    """The server answers, but not to us: password, role or database are wrong, and waiting will not help."""
+    """The server answers, but not to us, or cannot be found by its URL: a setting is wrong, waiting will not help."""
 
 
 def connect(
-    database: DatabaseSettings, *, application_name: str, session: Mapping[str, str] | None = None
+    database: DatabaseSettings,
+    *,
+    application_name: str,
+    session: Mapping[str, str] | None = None,
+    only_reads: bool = False,
 ) -> Connection:
     """Open a connection in autocommit mode with the settings of `session` (`SET name = value`).
 
+    Who only reads is content with a replica, and with a login whose transactions are read-only, as an analyst's are.
+
     Raises:
-        DatabaseRefused: password, role or database are wrong.
+        DatabaseRefused: password, role or database are wrong, or the URL is none.
         psycopg.OperationalError: the server cannot be reached now.
     """
     if len(application_name.encode()) > MAX_APPLICATION_NAME:
         raise ValueError(f"application_name longer than {MAX_APPLICATION_NAME} bytes: {application_name}")
     try:
         connection = psycopg.connect(
-            database.url.get_secret_value(),
+            readable(database.url.get_secret_value()),
             autocommit=True,
             application_name=application_name,
             connect_timeout=10,
-            target_session_attrs="read-write",  # after a failover: not the old primary
+            # read-write: after a failover not the old primary
+            target_session_attrs="any" if only_reads else "read-write",
             keepalives=1,
             keepalives_idle=10,
             keepalives_interval=5,
@@ -64,6 +72,21 @@ def connect(
         connection.close()
         raise
     return connection
+
+
+def readable(conninfo: str) -> str:
+    """Return how to reach a server, if libpq can read it; what libpq says of a text that it cannot, quotes passwords.
+
+    Raises:
+        DatabaseRefused: it cannot.
+    """
+    try:
+        conninfo_to_dict(conninfo)
+    except psycopg.ProgrammingError:
+        raise DatabaseRefused(
+            "TRACEFLOW_DATABASE_URL cannot be read: it has to be like postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+        ) from None
+    return conninfo
 
 
 def read_queries(package: str, name: str) -> dict[str, bytes]:

@@ -64,8 +64,11 @@ class _Errors:
         self, _req: GatewayRequest, resp: Response, error: falcon.HTTPError, _params: object
     ) -> None:
         """Answer what Falcon's router found: no such path or method."""
-        resp.set_headers(error.headers or {})
-        self._answer(resp, Refusal(_BY_STATUS.get(error.status_code, Reason.HTTP_MALFORMED)))
+        headers = dict(error.headers or {})
+        resp.set_headers(headers)
+        reason = _BY_STATUS.get(error.status_code, Reason.HTTP_MALFORMED)
+        allowed = headers.get("Allow")
+        self._answer(resp, Refusal(reason, f"this path takes {allowed}" if allowed else ""))
 
     async def on_client_gone(self, _req: GatewayRequest, resp: Response, _error: ClientGone, _params: object) -> None:
         """Leave: nobody reads the answer."""

@@ -83,7 +83,7 @@ _TABLE: dict[Reason, tuple[Blame, int | None, str]] = {
     Reason.KEY_MISSING: (
         _C,
         401,
-        "no project key in the Authorization or X-TraceFlow-Key header, query or body",
+        "no project key: send Authorization: Bearer KEY, X-TraceFlow-Key, or key in the query or the events' body",
     ),
     Reason.KEY_UNKNOWN: (_C, 401, "the project key is unknown or revoked"),
     Reason.ORIGIN_NOT_ALLOWED: (_C, 403, "the page's origin is not on the project's list"),

@@ -31,13 +31,14 @@ def accounts(
     from deploy.command import reach
     from deploy.command.answer import print_rows
     from deploy.command.failure import CommandFailure, Exit
-    from deploy.command.parked import parse_time
+    from deploy.command.parked import parse_begin, parse_project
     from deploy.replay.caught_up import NotCaughtUp
     from deploy.replay.log import Log
 
+    since_ms = parse_begin(begin, option="--from", now=datetime.now(UTC)) if begin else None
+    project = parse_project(project)
     kafka, log = reach.kafka(os.environ, data)
     database = reach.database(os.environ, data)
-    since_ms = parse_time(begin, option="--from", now=datetime.now(UTC)) if begin else None
     with (
         closing(Log(kafka, log.topic_prefix)) as read,
         closing(connect(database, application_name="traceflow accounts")) as connection,
@@ -75,5 +76,7 @@ def accounts(
         "unexplained",
     ]
     print_rows(rows, columns, as_json=as_json)
+    if not rows:
+        typer.echo("nothing was received in that time" + (f" for project {project}" if project else ""), err=True)
     if any(row["unexplained"] for row in rows):
         raise typer.Exit(Exit.NO)

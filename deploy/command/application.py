@@ -1,5 +1,6 @@
 """The command line: which commands there are, how each is taught, and how each ends."""
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -47,7 +48,10 @@ def build() -> typer.Typer:
 def _add_running(app: typer.Typer) -> None:
     up = teach("traceflow up", "traceflow up --gateway-port 0 --workers analyze=2,sink=2")
     app.command(short_help="Run everything on this machine.", epilog=up)(serve.up)
-    settings = "Settings come from TRACEFLOW_* variables: a missing or wrong one is named, with exit code 78."
+    settings = (
+        "Settings come from TRACEFLOW_* variables: a missing or wrong one is named, with exit code 78. Exit code 75 "
+        "says: start it again, it goes on from where it stood."
+    )
     for command, about in ((serve.gateway, "gateway"), (serve.digest, "digest"), (serve.analyze, "analyze")):
         example = f"TRACEFLOW_KAFKA_BOOTSTRAP=broker:9092 traceflow {about}"
         app.command(short_help=f"Run one {about} process.", epilog=teach(example, more=settings))(command)
@@ -75,7 +79,7 @@ def _add_operating(app: typer.Typer) -> None:
     app.command("topics", short_help="Create and check the topics.", epilog=topics)(operate.topics_command)
     forget = teach("traceflow forget analyze", "traceflow forget digest --yes")
     app.command(short_help="Let a stage begin anew.", epilog=forget)(operate.forget)
-    status = teach("traceflow status", "traceflow status --json | jq -e '.ill == []'")
+    status = teach("traceflow status", "traceflow status --check > /dev/null || mail -s ill ops@shop.example")
     app.command(short_help="How each stage keeps up.", epilog=status)(operate.status)
     account = teach(
         "traceflow accounts --from 1d",
@@ -103,7 +107,7 @@ def _add_operating(app: typer.Typer) -> None:
         more="Ended anywhere, it may be run again. Exit code 1 says: rows are left.",
     )
     app.command(short_help="Remove a visitor or session for good.", epilog=gone)(erase.erase)
-    sql = teach('traceflow sql "SELECT count(*) FROM traceflow_events" --json')
+    sql = teach('traceflow sql "SELECT count(*) FROM traceflow_events" --json', "traceflow sql - < question.sql")
     app.command("sql", short_help="Ask the database, read-only.", epilog=sql)(ask.sql_command)
 
 
@@ -247,6 +251,8 @@ def _partitions() -> typer.Typer:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code; an expected error is one line on standard error."""
+    # without a handler Python prints what librdkafka says at each attempt, 40 lines a second while a broker is away
+    logging.getLogger("librdkafka").addHandler(logging.NullHandler())
     try:
         build()(list(arguments), prog_name="traceflow")
     except SystemExit as end:

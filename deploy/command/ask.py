@@ -7,21 +7,35 @@ from typing import Annotated
 
 import typer
 
+from deploy.command.failure import CommandFailure, Exit
 from deploy.command.options import Data, Json
 
 
 def sql_command(
-    statement: Annotated[str, typer.Argument(metavar='"SELECT …"', help="One statement; it cannot change anything.")],
+    statement: Annotated[
+        str,
+        typer.Argument(
+            metavar='"SELECT …"', help="One statement; it cannot change anything. - is standard input, for a file."
+        ),
+    ],
     data: Data = None,
     timeout: Annotated[int, typer.Option(help="Seconds after which the server gives up.", min=1)] = 60,
     as_json: Json = False,
 ) -> None:
     """Ask the database one question, read-only; with --json the answer is an array of objects by column name."""
+    from psycopg import errors
+
     from deploy.command.answer import print_json, print_table
     from deploy.command.query import as_objects, run_query
     from deploy.command.reach import database
 
-    columns, rows = run_query(database(os.environ, data), statement, timeout_s=timeout)
+    asked = sys.stdin.read() if statement == "-" else statement
+    if not asked.strip():
+        raise CommandFailure('no statement (example: traceflow sql "SELECT 1")', Exit.USAGE)
+    try:
+        columns, rows = run_query(database(os.environ, data), asked, timeout_s=timeout)
+    except errors.QueryCanceled as error:
+        raise CommandFailure(f"no answer within {timeout} s: ask for less, or wait longer by --timeout") from error
     if as_json:
         print_json(as_objects(columns, rows))
         return

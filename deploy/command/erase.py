@@ -1,7 +1,7 @@
 """`traceflow erase`: remove a visitor or a session everywhere, for good."""
 
 import os
-import uuid
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,6 +49,8 @@ def erase(
         if not yes:
             if not as_json:
                 print_table(["table", "rows to remove"], list(planned.items()))
+            if not sys.stdin.isatty():
+                raise CommandFailure("nothing was erased: nobody can be asked here; --yes does not ask", Exit.USAGE)
             typer.confirm(f"erase this {subject.kind} for good?", abort=True, err=True)
         try:
             erased = erasure.run()
@@ -61,6 +63,8 @@ def erase(
         return
     rows = [[table, erased.removed.get(table, 0), left] for table, left in erased.left.items()]
     print_table(["table", "removed", "left"], rows)
+    if not any(erased.removed.values()):
+        typer.echo(f"nothing was stored of this {subject.kind}: is {subject.id} the whole id?", err=True)
     typer.echo(f"the {subject.kind} is erased, and blocked")
 
 
@@ -72,14 +76,9 @@ def _subject(project: str, visitor: str | None, session: str | None) -> "Subject
     """
     from adapters.erasures import Subject
     from deploy.command.failure import CommandFailure, Exit
+    from deploy.command.parked import parse_project
 
     name = visitor or session
     if name is None or (visitor and session):
         raise CommandFailure("say either --visitor or --session", Exit.USAGE)
-    try:
-        project_id = str(uuid.UUID(project))
-    except ValueError as error:
-        raise CommandFailure(
-            f"{project} is no project's id: `traceflow projects list` shows them", Exit.USAGE
-        ) from error
-    return Subject(project_id, "visitor" if visitor else "session", name)
+    return Subject(str(parse_project(project)), "visitor" if visitor else "session", name)

@@ -15,7 +15,7 @@ def export_recording(database: DatabaseSettings, session_id: str, output: Binary
     Raises:
         CommandFailure: there is no recording of that session (then nothing was written), or a chunk is damaged.
     """
-    with connect(database, application_name="traceflow export") as connection:
+    with connect(database, application_name="traceflow export", only_reads=True) as connection:
         try:
             for piece in recording_pieces(connection, session_id):
                 output.write(piece)

@@ -58,6 +58,9 @@ def _explain_driver(error: Exception) -> tuple[str, Exit] | None:
     if "psycopg" in sys.modules:
         import psycopg
 
+        if isinstance(error, psycopg.OperationalError) and "session is read-only" in str(error):
+            told = "this takes a login that may write, on a server that is no replica: see TRACEFLOW_DATABASE_URL"
+            return told, Exit.CONFIGURATION
         if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
             return f"Postgres cannot be reached: {one_line(error)}", Exit.UNAVAILABLE
         if isinstance(error, psycopg.Error):
@@ -70,9 +73,19 @@ def _explain_driver(error: Exception) -> tuple[str, Exit] | None:
         if isinstance(error, TopicMissing):
             return str(error), Exit.CONFIGURATION
         if isinstance(error, KafkaException):
-            reason = error.args[0] if error.args else error
-            return f"Kafka: {getattr(reason, 'str', lambda: reason)()}", Exit.UNAVAILABLE
+            return _explain_kafka(error), Exit.UNAVAILABLE
     return None
+
+
+def _explain_kafka(error: Exception) -> str:
+    from confluent_kafka import KafkaError
+
+    reason = error.args[0] if error.args else error
+    if not isinstance(reason, KafkaError):
+        return f"Kafka: {reason}"
+    away = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT)
+    hint = ": does a broker run where TRACEFLOW_KAFKA_BOOTSTRAP, or `traceflow up`, says?"
+    return f"Kafka: {reason.str()}{hint if reason.code() in away else ''}"
 
 
 def one_line(error: BaseException) -> str:

@@ -43,6 +43,7 @@ def dead_letters_list(
     from deploy.command.repair import known_marks
 
     wanted = _filter(stage, reason, project, since, until)
+    state = parked.one_of(state, parked.STATES, option="--state")
     settings, log = kafka(os.environ, data)
     marks = known_marks(os.environ, data)
     letters = parked.latest(settings, prefix=log.topic_prefix, wanted=wanted, limit=limit, state=state, marks=marks)
@@ -84,8 +85,9 @@ def dead_letters_stats(
     from deploy.command.reach import kafka
     from deploy.command.repair import known_marks
 
+    wanted = _filter(stage, reason, project, since, until)
     settings, log = kafka(os.environ, data)
-    found = parked.scan(settings, prefix=log.topic_prefix, wanted=_filter(stage, reason, project, since, until))
+    found = parked.scan(settings, prefix=log.topic_prefix, wanted=wanted)
     rows = parked.statistics(found.letters.values(), known_marks(os.environ, data))
     _list(rows, list(rows[0]) if rows else (), as_json=as_json)
 
@@ -143,14 +145,14 @@ def _filter(
     from datetime import datetime
 
     from adapters.dead_letter_reader import LetterFilter
-    from deploy.command.parked import parse_time
+    from deploy.command.parked import REASONS, STAGES, one_of, parse_begin, parse_project, parse_time
 
     now = datetime.now(UTC)
     return LetterFilter(
-        stage=stage,
-        reason=reason,
-        project_id=project,
-        since=parse_time(since, option="--since", now=now) if since else None,
+        stage=one_of(stage, STAGES, option="--stage"),
+        reason=one_of(reason, REASONS, option="--reason"),
+        project_id=parse_project(project),
+        since=parse_begin(since, option="--since", now=now) if since else None,
         until=parse_time(until, option="--until", now=now) if until else None,
     )
 

@@ -2,12 +2,20 @@
 
 import os
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from deploy.command.failure import Exit
 from deploy.command.options import Data, Json
+
+
+class Stage(StrEnum):
+    """Stages with a state, which can be made anew from the log."""
+
+    DIGEST = "digest"
+    ANALYZE = "analyze"
 
 
 def migrate(
@@ -95,6 +103,10 @@ def topics_command(
             typer.echo(f"created {name}: {layout.partitions} partitions, {layout.replication} replicas")
         for difference in differences:
             typer.echo(str(difference))
+        if any(found.what == "partitions" for found in differences):
+            typer.echo(
+                "partitions stay as they were made: give every process that number by TRACEFLOW_PARTITIONS", err=True
+            )
         if not differences:
             typer.echo(f"all {len(topics.ALL)} topics are as declared")
     if differences if check else [found for found in differences if found.what in ("missing", "partitions")]:
@@ -102,7 +114,7 @@ def topics_command(
 
 
 def forget(
-    stage: Annotated[str, typer.Argument(help="digest or analyze", show_default=False)],
+    stage: Annotated[Stage, typer.Argument(show_default=False)],
     data: Data = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would be done.")] = False,
 ) -> None:
@@ -115,14 +127,15 @@ def forget(
 
     settings, log = kafka(os.environ, data)
     if not yes:
-        typer.echo(f"would empty {log.topic_prefix}{stage}_changelog; say --yes to do it")
+        typer.echo(f"would empty {log.topic_prefix}{stage.value}_changelog; say --yes to do it")
         return
-    typer.echo(f"emptied {forget_stage(stage, settings, log)}: start its workers again")
+    typer.echo(f"emptied {forget_stage(stage.value, settings, log)}: start its workers again")
 
 
 def status(
     data: Data = None,
     interval: Annotated[float, typer.Option(help="Seconds over which throughput is measured.", min=0.1, max=60)] = 2.0,
+    check: Annotated[bool, typer.Option("--check", help="End with exit code 1 if anything is ill.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show how each stage keeps up: lag, throughput, age of the oldest record that waits, dead letters; who is ill.
@@ -131,16 +144,25 @@ def status(
     each event is, one by one: `traceflow accounts`.
     """
     from deploy.command import reach
-    from deploy.command.answer import print_json, print_table
-    from deploy.command.status import gather_status, rows_for_people
+    from deploy.command.answer import print_json
+    from deploy.command.status import gather_status
 
     kafka, log = reach.kafka(os.environ, data)
     found = gather_status(kafka, log, reach.database(os.environ, data), interval_s=interval)
     if as_json:
         print_json(found)
-        if found["unreachable"]:
-            raise typer.Exit(Exit.UNAVAILABLE)
-        return
+    else:
+        _tell_status(found)
+    if found["unreachable"]:
+        raise typer.Exit(Exit.UNAVAILABLE)
+    if check and found["ill"]:
+        raise typer.Exit(Exit.NO)
+
+
+def _tell_status(found: Mapping[str, Any]) -> None:
+    from deploy.command.answer import print_table
+    from deploy.command.status import rows_for_people
+
     columns = ["stage", "lag", "in/s", "done/s", "oldest s", "dead letters", "workers", "lost"]
     print_table(columns, rows_for_people(found["stages"]))
     letters = found["dead_letters"]
@@ -152,8 +174,6 @@ def status(
     _tell_store(found)
     for line in found["ill"] or ["all is well"]:
         typer.echo(line)
-    if found["unreachable"]:
-        raise typer.Exit(Exit.UNAVAILABLE)
 
 
 def _tell_store(found: Mapping[str, Any]) -> None:

@@ -1,22 +1,29 @@
 """Look at what was parked, and count it, for `traceflow dead-letters`: no keys of projects, no group joined."""
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from typing import Any
+from uuid import UUID
 
-from adapters.dead_letter_marks import LetterId, Mark
+from adapters.dead_letter_marks import LetterId, Mark, MarkState
 from adapters.dead_letter_reader import LetterFilter, StoredLetter, read_dead_letters, show_dead_letter
 from deploy.command.failure import CommandFailure, Exit
 from deploy.redrive.plan import Letter
 from schemas.connections import KafkaSettings
 from schemas.messages import KIND_HEADER, META_HEADER
 from schemas.reasons import Reason
+from sinks.app import SINKS
 
 _SHOWN_BYTES = 4_000
 WAITING = "waiting"
 """The state of a letter that nothing was done about; the others are those of marks."""
+
+STATES = (WAITING, *(state.value for state in MarkState))
+STAGES = ("gateway", "digest", "analyze", *(f"sink-{name}" for name in SINKS))
+REASONS = tuple(reason.value for reason in Reason)
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -130,6 +137,31 @@ def show(kafka: KafkaSettings, *, prefix: str, place: str) -> StoredLetter:
     return found
 
 
+def one_of(text: str | None, known: Collection[str], *, option: str) -> str | None:
+    """Return what was asked for, if it is one of those that there can be: nothing found must not be a slip of the pen.
+
+    Raises:
+        CommandFailure: it is none of them.
+    """
+    if text is not None and text not in known:
+        near = get_close_matches(text, known, n=1)
+        told = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+        raise CommandFailure(f"{option} {text!r} is unknown: {told}", Exit.USAGE)
+    return text
+
+
+def parse_project(text: str | None) -> str | None:
+    """Return a project's id as records have it.
+
+    Raises:
+        CommandFailure: it is none, a name for example.
+    """
+    try:
+        return None if text is None else str(UUID(text))
+    except ValueError as error:
+        raise CommandFailure(f"{text} is no project's id: `traceflow projects list` shows them", Exit.USAGE) from error
+
+
 def parse_place(text: str) -> tuple[int, int]:
     """Read `PARTITION:OFFSET`.
 
@@ -162,11 +194,10 @@ def summary(stored: StoredLetter, marks: Known) -> dict[str, Any]:
 def whole(stored: StoredLetter, marks: Known) -> dict[str, Any]:
     """Return all of a letter; its value as text where it is text, cut at 4,000 bytes."""
     value = stored.value or b""
-    known = {reason.value for reason in Reason}
     headers = {name: content.decode(errors="replace") for name, content in stored.headers if name != META_HEADER}
     meta = next((content for name, content in stored.headers if name == META_HEADER), None)
     return summary(stored, marks) | {
-        "meaning": Reason(stored.letter.reason).describe if stored.letter.reason in known else None,
+        "meaning": Reason(stored.letter.reason).describe if stored.letter.reason in REASONS else None,
         "version": stored.letter.version,
         "headers": headers | ({META_HEADER: meta.decode(errors="replace")} if meta is not None else {}),
         "bytes": len(value),
@@ -183,6 +214,18 @@ def _text(value: bytes) -> str:
         if len(value) > _SHOWN_BYTES and error.start > _SHOWN_BYTES - 4:
             return shown[: error.start].decode()
         return "\\x" + shown.hex()
+
+
+def parse_begin(text: str, *, option: str, now: datetime) -> int:
+    """Read where to begin, as `parse_time` reads it.
+
+    Raises:
+        CommandFailure: it is no time, or one that is still to come: nothing would be found, as if all were well.
+    """
+    begin_ms = parse_time(text, option=option, now=now)
+    if begin_ms > now.timestamp() * 1000:
+        raise CommandFailure(f"{option} {text} is still to come (it is {now:%Y-%m-%dT%H:%M:%S} UTC)", Exit.USAGE)
+    return begin_ms
 
 
 def parse_time(text: str, *, option: str, now: datetime) -> int:

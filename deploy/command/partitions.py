@@ -36,7 +36,8 @@ def partitions_list(data: Data = None, as_json: Json = False) -> None:
     for partition in found:
         since = kept_since[partition.table]
         goes_on = None if since is None else partition.day + (now - since) + timedelta(days=1)
-        rows.append(plain(partition) | {"goes_on": plain(goes_on)})
+        never_analysed = {"rows": None} if partition.rows < 0 else {}
+        rows.append(plain(partition) | never_analysed | {"goes_on": plain(goes_on)})
     print_rows(rows, ["table", "day", "state", "rows", "size_bytes", "goes_on"], as_json=as_json)
 
 

@@ -18,8 +18,10 @@ def create(database: DatabaseSettings, name: str, assignments: Sequence[str]) ->
     """Make a project with a key.
 
     Raises:
-        CommandFailure: a setting is wrong.
+        CommandFailure: the name is empty, or a setting is wrong.
     """
+    if not name.strip():
+        raise CommandFailure("a project needs a name (example: shop)", Exit.USAGE)
     settings = validated({name: value for name, value in parse_assignments(assignments).items() if value is not None})
     with connect(database, application_name=_APPLICATION) as connection:
         return projects.create_project(connection, name=name, settings=settings)

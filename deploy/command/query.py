@@ -15,7 +15,7 @@ def run_query(database: DatabaseSettings, statement: str, *, timeout_s: int) -> 
     """
     session = {"statement_timeout": f"{timeout_s}s"}
     with (
-        connect(database, application_name="traceflow sql", session=session) as connection,
+        connect(database, application_name="traceflow sql", session=session, only_reads=True) as connection,
         # within a block no statement can end the transaction and go on in another one
         connection.transaction(),
     ):

@@ -44,6 +44,7 @@ def replay(
     """
     from deploy.command.answer import plain, print_json
     from deploy.command.failure import CommandFailure, Exit
+    from deploy.command.parked import parse_project
     from deploy.replay.report import Meant
 
     if check and dry_run:
@@ -52,13 +53,15 @@ def replay(
         )
     if not check and begin is None:
         raise CommandFailure("say --from: from when on what is missing is written (or --check)", Exit.USAGE)
-    meant = Meant(project, session)
+    meant = Meant(parse_project(project), session)
     if check or dry_run:
         report, refused = _compare(begin, meant, patience, data, restorer=None), Counter[str]()
     else:
         report, refused = _restore(begin, meant, patience, data)
     if as_json:
         print_json({**plain(report), "refused": refused})
+    elif not any(report.compared.values()):
+        typer.echo("nothing to compare: neither the log that was read nor Postgres has rows of what was asked for")
     else:
         typer.echo("\n".join(_told(report, refused, dry_run=dry_run)))
     left = [each for each in report.differences if not (dry_run and each.is_lost)]
@@ -99,7 +102,7 @@ def _compare(
     from adapters.postgres import connect
     from deploy.command import reach
     from deploy.command.failure import CommandFailure, Exit
-    from deploy.command.parked import parse_time
+    from deploy.command.parked import parse_begin
     from deploy.replay.caught_up import NotCaughtUp
     from deploy.replay.check import DAY_MS, Check
     from deploy.replay.log import Log
@@ -112,7 +115,7 @@ def _compare(
     since_ms = offset = None
     if begin is not None:
         offset = int(begin) if begin.isdecimal() else None
-        since_ms = None if offset is not None else parse_time(begin, option="--from", now=datetime.now(UTC))
+        since_ms = None if offset is not None else parse_begin(begin, option="--from", now=datetime.now(UTC))
     residue_ms = read_settings(AnalyzeSettings, os.environ, group="STAGE").residue_ms
     with (
         closing(Log(kafka, log.topic_prefix)) as read,

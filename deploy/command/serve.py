@@ -39,16 +39,22 @@ def up(
     existing servers instead of the local ones.
     """
     from deploy.command.bring_up import summary
+    from deploy.command.failure import CommandFailure, Exit
     from deploy.runtime.instance import Instance, data_directory
     from deploy.runtime.local import UpOptions
     from deploy.runtime.local import up as run_all
+    from deploy.runtime.program import RuntimeFailure
     from deploy.runtime.services import parse_workers
 
+    try:
+        counts = parse_workers(workers)
+    except RuntimeFailure as error:
+        raise CommandFailure(str(error), Exit.USAGE) from error
     instance = Instance(data_directory(os.environ, data))
     options = UpOptions(
         instance=instance,
         gateway_port=gateway_port,
-        workers=parse_workers(workers),
+        workers=counts,
         partitions=partitions,
         accept_loss=accept_loss,
         ready_file=ready_file.absolute() if ready_file else None,

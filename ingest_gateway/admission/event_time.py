@@ -48,7 +48,7 @@ def epoch_ms(value: Any) -> int:
         if not -_MAX_MS <= value <= _MAX_MS:
             raise NotATime("a number that is no time in milliseconds")
         return round(value)
-    raise NotATime(f"neither a string nor a number but {json_type(value)}")
+    raise NotATime(json_type(value))
 
 
 def in_window(timestamp_ms: int, received_at_ms: int) -> bool:

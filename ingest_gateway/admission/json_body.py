@@ -113,7 +113,8 @@ def _repair(body: bytes, cause: orjson.JSONDecodeError | None = None) -> Decoded
     try:
         value = json.loads(text, parse_constant=float, parse_int=_integer)
     except (ValueError, RecursionError):
-        raise NotJson(str(cause or first)) from first
+        # not the cause: it may name the bytes that were mended
+        raise NotJson(str(first)) from first
     if _is_deeper_than(MAX_DEPTH, value):
         raise NotJson(f"nested deeper than {MAX_DEPTH} levels") from first
     return Decoded(value, False, len(body))

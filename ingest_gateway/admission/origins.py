@@ -6,8 +6,11 @@ says nothing about it. An entry is an origin (`https://shop.example`, with its p
 has `*.` before the host for all hosts below it, not the host itself.
 """
 
+import re
 from collections.abc import Sequence
 
+_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://(\*\.)?[^/\s*?#@]+/?", re.IGNORECASE)
+"""`null` is what pages without an origin of their own send: those of files, and sandboxed frames."""
 _DEFAULT_PORTS = {"https": ":443", "http": ":80"}
 
 
@@ -17,6 +20,11 @@ def origin_allowed(origin: str, allowed: Sequence[str]) -> bool:
         return True
     scheme, host = _parts(origin)
     return any(_matches(scheme, host, entry) for entry in allowed)
+
+
+def can_match(entry: str) -> bool:
+    """Tell whether an entry is of a form that some page's origin has: `shop.example`, or a path, would refuse all."""
+    return _ORIGIN.fullmatch(entry.strip()) is not None
 
 
 def _matches(scheme: str, host: str, entry: str) -> bool:

@@ -2,6 +2,7 @@
 
 # ruff: noqa: S608 (statements are put together from this file's own constants)
 
+import io
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,11 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 from psycopg.conninfo import make_conninfo
+from pydantic import SecretStr
 
+from deploy.command.export import export_recording
+from deploy.command.query import run_query
+from schemas.connections import DatabaseSettings
 from schemas.migrations import load_migrations
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -352,3 +357,12 @@ def test_an_analyst_who_may_sees_recordings_as_well(alice: tuple[str, str]) -> N
     with psycopg.connect(login, autocommit=True) as connection:
         assert connection.execute("SELECT events FROM session_recordings_full").fetchall() == [([{"type": 4}],)]
         assert connection.execute("SELECT count(*) FROM traceflow_sessions").fetchone() == (2,)
+
+
+def test_the_commands_that_only_ask_work_with_an_analysts_login(alice: tuple[str, str]) -> None:
+    database, login = alice
+    make_analyst(database, login, recordings=True)
+    settings, exported = DatabaseSettings(url=SecretStr(login)), io.BytesIO()
+    assert run_query(settings, "SELECT count(*) FROM traceflow_sessions", timeout_s=9) == (["count"], [(2,)])
+    export_recording(settings, "shop-1", exported)
+    assert orjson.loads(exported.getvalue()) == [{"type": 4}]

@@ -1,16 +1,22 @@
 import io
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
+from psycopg import OperationalError
 
 from deploy.command.application import build, run
 from deploy.command.failure import CommandFailure, Exit, explain
+from deploy.command.operate import Stage
 from deploy.runtime.program import RuntimeFailure
 from schemas.environment import SettingsError
+from stream_processors.kinds import KINDS
 
 COMMANDS = [
     ["up"],
@@ -131,6 +137,66 @@ def test_a_server_that_is_away_is_told_apart_from_a_wrong_setting(monkeypatch: p
     assert err.count("\n") == 1
 
 
+def test_a_kafka_that_is_away_is_one_line_too_however_often_its_driver_tries(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def unanswered(*_arguments: object, **_settings: object) -> NoReturn:
+        time.sleep(0.2)  # the driver has told on its own threads that nobody answers
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+    monkeypatch.setenv("TRACEFLOW_KAFKA_BOOTSTRAP", "127.0.0.1:1")
+    monkeypatch.setattr("adapters.kafka_admin.check_topics", unanswered)
+    assert run(["topics", "--check"]) == 69
+    assert capfd.readouterr().err == (
+        "traceflow: Kafka: Local: Broker transport failure: "
+        "does a broker run where TRACEFLOW_KAFKA_BOOTSTRAP, or `traceflow up`, says?\n"
+    )
+
+
+def test_a_url_that_cannot_be_read_is_a_wrong_setting_and_is_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACEFLOW_DATABASE_URL", "postgresql//u:secret@h/d")
+    for command in (["sql", "SELECT 1"], ["migrate"]):
+        code, _, err = outcome(*command)
+        assert code == 78
+        assert err.startswith("traceflow: TRACEFLOW_DATABASE_URL cannot be read: ")
+        assert "secret" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["dead-letters", "list", "--reason", "engine_eror"], "--reason 'engine_eror' is unknown: did you mean engine"),
+        (["dead-letters", "redrive", "--stage", "sink"], "--stage 'sink' is unknown: "),
+        (["dead-letters", "list", "--state", "open"], "known are waiting, sending, redriven, dropped"),
+        (["dead-letters", "stats", "--project", "shop"], "shop is no project's id: `traceflow projects list`"),
+        (["dead-letters", "stats", "--since", "2999-01-01"], "--since 2999-01-01 is still to come"),
+        (["accounts", "--project", "shop"], "shop is no project's id"),
+        (["accounts", "--from", "2999-01-01"], "--from 2999-01-01 is still to come"),
+        (["replay", "--check", "--project", "shop"], "shop is no project's id"),
+        (["forget", "sink"], "'sink' is not one of 'digest', 'analyze'"),
+        (["sql", " "], "no statement"),
+        (["projects", "create", " "], "a project needs a name"),
+        (["projects", "create", "x", "origins=shop.example"], "origins: no page is of 'shop.example'"),
+        (
+            ["projects", "create", "x", "origin=https://shop.example"],
+            "origin: there is no such setting; there are origins,",
+        ),
+    ],
+)
+def test_what_there_cannot_be_is_usage_and_never_an_empty_answer(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str
+) -> None:
+    monkeypatch.setenv("TRACEFLOW_DATABASE_URL", "postgresql://u@127.0.0.1:1/d")
+    monkeypatch.setenv("TRACEFLOW_KAFKA_BOOTSTRAP", "127.0.0.1:1")
+    code, out, err = outcome(*arguments)
+    assert (code, out) == (2, "")
+    assert told in err
+
+
+def test_every_stage_that_can_be_forgotten_can_be_named() -> None:
+    assert {stage.value for stage in Stage} == set(KINDS)
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -140,6 +206,7 @@ def test_a_server_that_is_away_is_told_apart_from_a_wrong_setting(monkeypatch: p
         (SettingsError("TRACEFLOW_X: missing"), Exit.CONFIGURATION),
         (TimeoutError("slow"), Exit.UNAVAILABLE),
         (PermissionError("no"), Exit.NO),
+        (OperationalError("connection failed: session is read-only"), Exit.CONFIGURATION),
     ],
 )
 def test_expected_errors_have_their_exit_code(error: Exception, code: Exit) -> None:
@@ -154,7 +221,7 @@ def test_a_bug_keeps_its_traceback() -> None:
 
 def test_workers_are_checked_before_anything_starts(tmp_path: Path) -> None:
     code, _, err = outcome("up", "--data", str(tmp_path / "d"), "--workers", "sinks=2")
-    assert code == 1
+    assert code == 2
     assert "--workers: 'sinks' is none of gateway, digest, analyze, sink" in err
     assert not (tmp_path / "d").exists()
 

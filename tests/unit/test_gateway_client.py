@@ -7,7 +7,7 @@ import pytest
 
 from ingest_gateway.admission.client_address import ProxyTrust, canonical
 from ingest_gateway.admission.events import Admission, Rejected, SessionEvents
-from ingest_gateway.admission.origins import origin_allowed
+from ingest_gateway.admission.origins import can_match, origin_allowed
 from ingest_gateway.admission.privacy import IpPolicy, anonymised, apply_ip_policy, asks_for_privacy
 from ingest_gateway.admission.project_key import key_in_body, key_outside_body, parameters
 from schemas.reasons import Reason
@@ -130,6 +130,26 @@ def test_an_origin_matches_itself_and_a_wildcard_every_host_below(
     origin: str, allowed: tuple[str, ...], may_send: bool
 ) -> None:
     assert origin_allowed(origin, allowed) is may_send
+
+
+@pytest.mark.parametrize(
+    ("entry", "can"),
+    [
+        ("https://shop.example", True),
+        ("https://shop.example/", True),
+        ("http://localhost:3000", True),
+        ("https://*.shop.example", True),
+        ("chrome-extension://abcdef", True),
+        ("null", True),
+        ("shop.example", False),
+        ("*", False),
+        ("https://shop.example/cart", False),
+        ("https://*", False),
+        ("", False),
+    ],
+)
+def test_an_entry_that_no_origin_can_match_is_told_from_one_that_some_do(entry: str, can: bool) -> None:
+    assert can_match(entry) is can
 
 
 # Key

@@ -38,8 +38,8 @@ def test_a_time_is_iso_8601_or_epoch_milliseconds(value: object, expected: int) 
         ("", "a string that is neither ISO 8601 nor digits"),
         ("12345678901234567", "a string that is neither ISO 8601 nor digits"),
         ("١٢٣", "a string that is neither ISO 8601 nor digits"),
-        (True, "neither a string nor a number but a boolean"),
-        ([1], "neither a string nor a number but an array"),
+        (True, "a boolean"),
+        ([1], "an array"),
         (1e300, "a number that is no time in milliseconds"),
     ],
 )

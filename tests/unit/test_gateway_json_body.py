@@ -98,3 +98,8 @@ def test_values_are_bounded_before_they_are_parsed_and_only_where_they_could_mat
     with pytest.raises(TooManyValues, match="more than 300000 JSON values"):
         bound_values(b"[" + b"0," * 300_000 + b'"' + b"x" * 700_000 + b'"]')
     bound_values(b"[" * 900_000)
+
+
+def test_what_is_no_json_is_not_blamed_for_bytes_that_would_have_been_mended() -> None:
+    with pytest.raises(NotJson, match="unexpected character, expected a JSON value: line 1 column 1"):
+        decode(b"\x82\xa7session")
