@@ -219,7 +219,7 @@ def test_the_commands_show_count_drop_and_put_back(
     assert dropped == {"dropped": 4}
     _, back = command("drop", "--all", "--undo", "--project", PROJECT)
     assert back == {"taken_back": 4}
-    assert command("drop", "--project", "p")[1] == {"dropped": 3}
+    assert command("drop", "--stage", "analyze")[1] == {"dropped": 3}
 
     _, listed = command("list", "--state", "waiting", "--stage", "sink-events")
     places = [row["place"] for row in listed if row["session_id"] == "whole"]

@@ -60,7 +60,7 @@ def test_sql_answers_with_objects_by_column_name(command: Run) -> None:
         ),
         ("DO $$ BEGIN SET TRANSACTION READ WRITE; END $$", "must be set before any query"),
         ("SELECT no_such_column FROM traceflow_events", "no_such_column"),
-        ("SELECT pg_sleep(20)", "statement timeout"),
+        ("SELECT pg_sleep(20)", "no answer within 1 s: ask for less, or wait longer by --timeout"),
     ],
 )
 def test_sql_changes_nothing_and_tells_in_one_line_why_not(command: Run, statement: str, refusal: str) -> None:
