@@ -1,7 +1,6 @@
 """`traceflow erase`: remove a visitor or a session everywhere, for good."""
 
 import os
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,9 +48,10 @@ def erase(
         if not yes:
             if not as_json:
                 print_table(["table", "rows to remove"], list(planned.items()))
-            if not sys.stdin.isatty():
-                raise CommandFailure("nothing was erased: nobody can be asked here; --yes does not ask", Exit.USAGE)
-            typer.confirm(f"erase this {subject.kind} for good?", abort=True, err=True)
+            try:
+                typer.confirm(f"erase this {subject.kind} for good?", abort=True, err=True)
+            except typer.Abort as error:
+                raise CommandFailure("nothing was erased: where nobody can be asked, say --yes") from error
         try:
             erased = erasure.run()
         except LocksHeld as error:

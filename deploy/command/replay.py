@@ -60,8 +60,6 @@ def replay(
         report, refused = _restore(begin, meant, patience, data)
     if as_json:
         print_json({**plain(report), "refused": refused})
-    elif not any(report.compared.values()):
-        typer.echo("nothing to compare: neither the log that was read nor Postgres has rows of what was asked for")
     else:
         typer.echo("\n".join(_told(report, refused, dry_run=dry_run)))
     left = [each for each in report.differences if not (dry_run and each.is_lost)]
@@ -153,4 +151,6 @@ def _told(report: "Report", refused: Mapping[str, int], *, dry_run: bool) -> lis
         )
     if len(report.differences) > _MAX_TOLD:
         lines.append(f"and {len(report.differences) - _MAX_TOLD} differences more")
+    if not any(report.compared.values()):
+        lines.append("nothing was compared: neither the log that was read nor Postgres has rows of what was asked for")
     return [*lines, f"differences: {len(report.differences)}"]

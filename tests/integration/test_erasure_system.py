@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, redirect_stderr
 from typing import Any
 
 import orjson
@@ -155,8 +155,11 @@ def test_of_an_erased_visitor_nothing_comes_back_that_no_table_had_and_what_is_n
 def test_the_command_asks_and_says_what_is_wrong(
     database: str, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    errors = io.StringIO()
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
-    assert command("erase", "--project", PROJECT, "--session", "s1")[0] == 1
+    with redirect_stderr(errors):
+        assert command("erase", "--project", PROJECT, "--session", "s1")[0] == 1
+    assert "nothing was erased: where nobody can be asked, say --yes" in errors.getvalue()
     assert sessions(database) == ["s1", "s2", "s3"]
     assert command("erase", "--project", PROJECT)[0] == 2
     assert command("erase", "--project", PROJECT, "--session", "s1", "--visitor", "v")[0] == 2
