@@ -296,11 +296,22 @@ class Stage:
         judged = partition.delivery.judge(offsets, wanted=partition.wanted, now=time.monotonic())
         partition.delivery, decision = judged
         if decision is Decision.SEEK:
-            self._metrics.seeks.inc()
-            await self._app.consumer.seek(TP(self._source, number), partition.wanted)
+            await self._seek(TP(self._source, number), partition.wanted)
         elif decision is Decision.GIVE_UP:
             fail_stop("records_not_delivered", partition=number, wanted=partition.wanted, delivered=offsets[0])
         return decision is Decision.FOLD
+
+    async def _seek(self, tp: TP, offset: int) -> None:
+        """Have delivery go on from an offset; of a partition that was given to another worker meanwhile, nothing is.
+
+        Not by Faust's `seek`: that one changes the client's records beside its thread, which may be handing them out.
+        """
+        self._metrics.seeks.inc()
+        try:
+            await self._app.consumer.seek_wait({tp: offset})
+        except RuntimeError:
+            if tp in self._app.consumer.assignment():
+                raise
 
     async def _start_where_log_starts(self, partition: Partition, number: int) -> None:
         """Let a new fold begin with what retention has left; an old one must never lose a record to it."""
