@@ -10,12 +10,14 @@ Theory. A table keeps so many days before today, in UTC; what lies before the fi
   and so do their links to visitors, by which affected users are counted.
 - A session outlives its events and recordings (a constraint of the table), so no row is left whose session is gone.
 
-Whoever prunes holds one lock. Everything may end anywhere: the next prune goes on.
+Whoever prunes holds one lock. Everything may end anywhere: the next prune goes on. What is gone is gone by the server's
+clock, so nothing goes while that clock and the pruner's own are apart.
 """
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple, dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Literal
 
 from psycopg.rows import class_row
@@ -35,11 +37,18 @@ BY_ROW: Mapping[str, Literal["sessions", "recordings"]] = {
 FEWEST_DAYS = 15
 """As the table's constraint: 7 days until an event arrives, 7 in the log, and the day within which it began."""
 
+MAX_CLOCK_GAP_S = 3_600.0
+"""Clocks that are right are seconds apart, a slow answer included; a smaller error only moves the end of a day."""
+
 BATCH_ROWS = 200
 """A batch of sessions takes 10 ms, so a sink that waits for one does not notice."""
 
 GOES_WITH_SESSION = ("lock_issues", "delete_findings", "delete_links", "delete_jobs", "delete_recordings")
 """In the order in which sinks lock: sessions, which are locked before, then issues, then what hangs on them."""
+
+
+class ClocksDisagree(Exception):
+    """The server's clock and this machine's are apart: the days that go would be those of a wrong one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +152,13 @@ def would_prune(connection: Connection, kept_since: Mapping[str, date | None]) -
                 yield Deleted(table, row[0])
 
 
-def prune(connection: Connection, kept_since: Mapping[str, date | None], *, wait_s: float) -> Iterator[Step]:
+def prune(
+    connection: Connection,
+    kept_since: Mapping[str, date | None],
+    *,
+    wait_s: float,
+    clock: Callable[[], float] = time.time,
+) -> Iterator[Step]:
     """Drop partitions and delete rows of days before the first one that their table keeps; yield each step done.
 
     The connection is in autocommit mode and the owner's. `wait_s` is waited for transactions that began before. Whoever
@@ -151,7 +166,10 @@ def prune(connection: Connection, kept_since: Mapping[str, date | None], *, wait
 
     Raises:
         AnotherPrunes: somebody else does.
+        ClocksDisagree: what is kept no longer cannot be told.
     """
+    if any(kept_since.values()):
+        _require_one_time(connection, clock)
     pruner = Pruner(connection, wait_s=wait_s)
     for old in pruner.expired(_by_day(kept_since)).values():
         try:
@@ -164,6 +182,17 @@ def prune(connection: Connection, kept_since: Mapping[str, date | None], *, wait
         if (since := kept_since.get(table)) is not None:
             for rows in _delete_batches(connection, table, since):
                 yield Deleted(table, rows)
+
+
+def _require_one_time(connection: Connection, clock: Callable[[], float]) -> None:
+    ours_s = clock()
+    (row,) = connection.execute(read_queries(PACKAGE, FILE)["now"]).fetchall()
+    if abs(row[0] - ours_s) > MAX_CLOCK_GAP_S:
+        server, ours = (datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M") for at_s in (row[0], ours_s))
+        raise ClocksDisagree(
+            f"it is {server} UTC for the database server and {ours} here: nothing is dropped by a clock that is wrong; "
+            "set it right"
+        )
 
 
 def _by_day(kept_since: Mapping[str, date | None]) -> dict[str, date | None]:

@@ -23,6 +23,10 @@ FROM unnest(%(tables)s::text[]) AS name;
 -- The day that it is, in UTC.
 SELECT traceflow_parts.today();
 
+-- now --
+-- The server's clock, in seconds since 1970.
+SELECT extract(epoch FROM clock_timestamp())::double precision;
+
 -- owner --
 -- Who owns the tables, and whether this login may do what only an owner may: detach and drop a partition.
 SELECT pg_get_userbyid(relowner)::text, pg_has_role(relowner, 'USAGE')

@@ -116,7 +116,7 @@ def partitions_prune(
     """
     from adapters.day_partitions import AnotherPrunes
     from adapters.postgres import connect
-    from adapters.retention import prune, would_prune
+    from adapters.retention import ClocksDisagree, prune, would_prune
     from deploy.command.reach import database
 
     given = {"traceflow_events": keep_events, "session_recording_chunks": keep_recordings}
@@ -126,7 +126,7 @@ def partitions_prune(
         try:
             steps = would_prune(connection, kept_since) if dry_run else prune(connection, kept_since, wait_s=wait)
             left = _tell(list(steps), dry_run=dry_run, as_json=as_json)
-        except AnotherPrunes as error:
+        except (AnotherPrunes, ClocksDisagree) as error:
             raise CommandFailure(str(error)) from error
     if left:
         raise typer.Exit(Exit.NO)

@@ -8,7 +8,7 @@ import structlog
 
 from adapters.day_partitions import AnotherPrunes
 from adapters.postgres import Connection
-from adapters.retention import Deleted, Dropped, Left, Step, first_days_kept, ownership, prune
+from adapters.retention import ClocksDisagree, Deleted, Dropped, Left, Step, first_days_kept, ownership, prune
 from sinks.metrics import SinkMetrics
 
 WAIT_S = 5.0
@@ -23,6 +23,7 @@ class ApplyRetention:
 
     metrics: SinkMetrics
     wait_s: float = WAIT_S
+    clock: Callable[[], float] = time
     _is_refused: bool = False
 
     def __call__(self, connection: Connection, *, may_go_on: Callable[[], bool]) -> None:
@@ -32,12 +33,16 @@ class ApplyRetention:
             return
         left = False
         try:
-            for step in prune(connection, kept_since, wait_s=self.wait_s):
+            for step in prune(connection, kept_since, wait_s=self.wait_s, clock=self.clock):
                 self._tell(step)
                 left |= isinstance(step, Left)
                 if not may_go_on():
                     return
         except AnotherPrunes:
+            return
+        except ClocksDisagree as error:
+            self.metrics.retention_refused.set(1)
+            log.error("retention_not_applied", reason=str(error))
             return
         if not left:
             self.metrics.retention_applied_seconds.set(time())

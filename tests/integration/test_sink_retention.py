@@ -320,6 +320,22 @@ def login(kept: str) -> Iterator[str]:
         owner.execute(sql.SQL("DROP ROLE {}").format(role))
 
 
+def test_nothing_goes_by_a_clock_that_another_one_contradicts(kept: str, capsys: pytest.CaptureFixture[str]) -> None:
+    add_day(kept, 21)
+    rounds = Round(kept)
+    rounds.chore.clock = lambda: time.time() - 2 * 3_600
+    rounds.run()
+    said = [line for line in capsys.readouterr().out.splitlines() if "retention_not_applied" in line]
+    assert len(said) == 1
+    assert "nothing is dropped by a clock that is wrong" in said[0]
+    assert (rounds.figure("retention_refused"), rounds.figure("retention_applied_timestamp_seconds")) == (1, 0)
+    assert leaves(kept, "traceflow_events") == 17
+    rounds.chore.clock = time.time
+    rounds.run()
+    assert rounds.figure("retention_refused") == 0
+    assert leaves(kept, "traceflow_events") == 16
+
+
 def test_a_login_that_may_not_says_so_once_and_who_may(
     kept: str, login: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
