@@ -54,6 +54,11 @@ class GatewayMetrics:
         self.accepted_events = Counter(
             f"{PREFIX}accepted_events", "Events acknowledged to their client.", registry=registry
         )
+        self.restamped_events = Counter(
+            f"{PREFIX}restamped_events",
+            "Accepted events whose timestamp cannot be theirs, which have the time of receipt instead.",
+            registry=registry,
+        )
         self.rejected_events = Counter(
             f"{PREFIX}rejected_events", "Events refused beside accepted ones.", ("reason",), registry=registry
         )

@@ -83,6 +83,8 @@ class Admission:
     rejected: list[Rejected]
     sent_at: int | None
     context: Context | None
+    disbelieved: int = 0
+    """Accepted events with a timestamp that cannot be theirs; those without one are not counted."""
 
     @property
     def accepted(self) -> int:
@@ -113,7 +115,7 @@ def admit(body: Decoded, *, project_id: str, received_at: int, max_events: int) 
     judge.run()
     if request_session is None and events and len(judge.without_session) == len(events):
         raise Refusal(Reason.SESSION_ID_INVALID, "session_id is missing")
-    return Admission(list(judge.sessions.values()), judge.rejected, sent_at, context)
+    return Admission(list(judge.sessions.values()), judge.rejected, sent_at, context, judge.disbelieved)
 
 
 def id_fault(name: str, value: Any) -> str | None:
@@ -154,6 +156,7 @@ class _Judge:
         self.sessions: dict[str, SessionEvents] = {}
         self.rejected: list[Rejected] = []
         self.without_session: list[int] = []
+        self.disbelieved = 0
 
     def run(self) -> None:
         """Sort every event into its session or among the rejected."""
@@ -209,6 +212,7 @@ class _Judge:
             event["metadata"] = joined
         else:
             event.pop("metadata", None)
+        self.disbelieved += timestamp != sent_ms and sent.get("timestamp") is not None
         return event
 
     def _timestamp(self, value: Any, unknown: dict[str, Any]) -> tuple[int, int]:

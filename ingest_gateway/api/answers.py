@@ -23,10 +23,11 @@ def accept(resp: Response, body: bytes) -> None:
     resp.data = body
 
 
-def accepted_body(accepted: int, rejected: Iterable[Rejected] = ()) -> bytes:
-    """Return what a request's client is told: how many events are stored, and why others are not."""
+def accepted_body(accepted: int, rejected: Iterable[Rejected] = (), *, restamped: int = 0) -> bytes:
+    """Return what a request's client is told: how many events are stored, of these with another time, and why not."""
     verdicts = [{"index": r.index, "reason": r.reason, "message": r.message} for r in rejected]
-    return orjson.dumps({"accepted": accepted, "rejected": verdicts})
+    told = {"accepted": accepted, "rejected": verdicts}
+    return orjson.dumps(told | {"restamped": restamped} if restamped else told)
 
 
 def dropped_body(cause: str) -> bytes:

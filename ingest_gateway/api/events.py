@@ -128,7 +128,8 @@ class EventsResource:
             *event_records(admission, origin),
             *dead_letters(admission.rejected, origin, version=self._version),
         ]
-        return _Sent(self._flow.send(self._lane, admitted.project, outgoing), admission.accepted, admission.rejected)
+        sent = self._flow.send(self._lane, admitted.project, outgoing)
+        return _Sent(sent, admission.accepted, admission.rejected, restamped=admission.disbelieved)
 
 
 def _bound(json: bytes) -> None:
@@ -148,13 +149,16 @@ def _decode(json: bytes) -> Decoded:
 class _Sent:
     """A request whose records are on their way: what its answer will be, and nothing of what it held."""
 
-    __slots__ = ("accepted", "answer", "future", "reasons")
+    __slots__ = ("accepted", "answer", "future", "reasons", "restamped")
 
-    def __init__(self, future: asyncio.Future[None], accepted: int, rejected: Sequence[Rejected]) -> None:
+    def __init__(
+        self, future: asyncio.Future[None], accepted: int, rejected: Sequence[Rejected], *, restamped: int = 0
+    ) -> None:
         self.future = future
         self.accepted = accepted
+        self.restamped = restamped
         self.reasons = [refused.reason for refused in rejected]
-        self.answer = accepted_body(accepted, rejected)
+        self.answer = accepted_body(accepted, rejected, restamped=restamped)
 
     @property
     def events(self) -> int:
@@ -165,5 +169,6 @@ class _Sent:
         """Count what was acknowledged."""
         flow.metrics.batch_events.observe(self.events)
         flow.metrics.accepted_events.inc(self.accepted)
+        flow.metrics.restamped_events.inc(self.restamped)
         for reason in self.reasons:
             flow.metrics.rejected_events.labels(reason).inc()

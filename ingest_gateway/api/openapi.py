@@ -249,6 +249,12 @@ def _accepted() -> Schema:
         "properties": {
             "accepted": {"type": "integer", "minimum": 0},
             "rejected": {"type": "array", "items": verdict},
+            "restamped": {
+                "type": "integer",
+                "minimum": 1,
+                "description": "so many of the accepted events have a timestamp that cannot be theirs (seconds instead "
+                "of milliseconds, a clock far off): they have the time of receipt",
+            },
             "quota_limited": {
                 "type": "boolean",
                 "description": "the plan is used up for what this path takes, until the next billing period at the "

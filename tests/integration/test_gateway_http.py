@@ -184,6 +184,10 @@ def test_every_row_of_the_bad_input_table_is_answered_as_documented(
             }
         ]
 
+        restamped = [name for name in good if "restamped" in answers[name].body]
+        assert {answers[name].body["restamped"] for name in restamped} == {1}
+        assert running.metric("traceflow_gateway_restamped_events_total") == len(restamped) == 2
+
         _stored_as_documented(stored_events(kafka, topics), count=len(good))
         refused = [name for name in good if reason_of(answers[name])]
         letters = [parse_dead_letter_headers(r.headers)[0] for r in read_topic(kafka, f"{topics}dead_letters")]

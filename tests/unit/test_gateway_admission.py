@@ -143,6 +143,13 @@ def test_a_time_that_cannot_be_believed_is_replaced_and_kept_in_metadata(timesta
     }
 
 
+def test_accepted_events_whose_time_was_sent_and_not_believed_are_counted() -> None:
+    in_seconds = click(id=None, timestamp=RECEIVED // 1_000)
+    sent = [in_seconds, in_seconds, click(), click(id=None, timestamp=None), in_seconds | {"x_position": "left"}]
+    admission = judged({"session_id": "s", "events": sent})
+    assert (admission.accepted, admission.disbelieved) == (4, 2)
+
+
 def test_an_event_without_time_happened_when_it_was_received() -> None:
     assert one(click(timestamp=None)) == {
         "event_type": "click",
