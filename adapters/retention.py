@@ -2,6 +2,11 @@
 
 Theory. A table keeps so many days before today, in UTC; what lies before the first of them is expired.
 
+- Today is what the server's clock says, as long as it goes as clocks do: the day that is counted from is stored, and
+  follows the clock while that of the machine that prunes agrees, and by at most a week at once (`follow_clock`). A
+  longer leap is a wrong clock, or a system that stood still; only a person can tell (`believe_clock`), and nothing more
+  expires until one does. So a clock that is wrong by a year deletes nothing, also where there is only one machine, and
+  one that is wrong by days lets go of so many days too early there.
 - Days of events and of recording chunks are partitions, which go whole (`adapters.day_partitions`): no row is touched.
 - Sessions and the rows of recordings expire by their last activity, so that one that goes on is kept with its counters.
   They go in batches by the index of their start, each a transaction of its own. A sink waits for one batch at most, and
@@ -10,8 +15,7 @@ Theory. A table keeps so many days before today, in UTC; what lies before the fi
   and so do their links to visitors, by which affected users are counted.
 - A session outlives its events and recordings (a constraint of the table), so no row is left whose session is gone.
 
-Whoever prunes holds one lock. Everything may end anywhere: the next prune goes on. What is gone is gone by the server's
-clock, so nothing goes while that clock and the pruner's own are apart.
+Whoever prunes holds one lock. Everything may end anywhere: the next prune goes on.
 """
 
 import time
@@ -49,6 +53,10 @@ GOES_WITH_SESSION = ("lock_issues", "delete_findings", "delete_links", "delete_j
 
 class ClocksDisagree(Exception):
     """The server's clock and this machine's are apart: the days that go would be those of a wrong one."""
+
+
+class ClockLeapt(Exception):
+    """The server's clock is more than a week after the day that retention counted from last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +127,47 @@ def first_days_kept(connection: Connection) -> dict[str, date | None]:
     return dict(connection.execute(read_queries(PACKAGE, FILE)["kept_since"], {"tables": tables}).fetchall())
 
 
-def today(connection: Connection) -> date:
-    """Return the server's day, in UTC."""
-    (row,) = connection.execute(read_queries(PACKAGE, FILE)["today"]).fetchall()
-    found: date = row[0]
-    return found
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """Two days in UTC that are one, unless the clock leapt."""
+
+    counted_from: date
+    """From which retention counts back."""
+    clock: date
+    """As the server's clock says."""
+
+    def leap(self) -> str:
+        """Say that the clock leapt, and who may do what."""
+        return (
+            f"the database's clock says {self.clock}, and retention counts from {self.counted_from}: it follows a week "
+            "at most, so nothing more goes until somebody says that it is that day: "
+            "traceflow partitions prune --today YYYY-MM-DD"
+        )
+
+
+def follow_clock(connection: Connection, *, clock: Callable[[], float] = time.time) -> None:
+    """Count from today; `clock` is this machine's.
+
+    Raises:
+        ClocksDisagree: the two clocks are apart.
+        ClockLeapt: today is more than a week after the day that was counted from.
+    """
+    _require_one_time(connection, clock)
+    connection.execute(read_queries(PACKAGE, FILE)["follow_clock"])
+    now = calendar(connection)
+    if now.counted_from < now.clock:
+        raise ClockLeapt(now.leap())
+
+
+def believe_clock(connection: Connection) -> None:
+    """Count from today however far the clock leapt: somebody says that it is right. For the tables' owner."""
+    connection.execute(read_queries(PACKAGE, FILE)["believe_clock"])
+
+
+def calendar(connection: Connection) -> Calendar:
+    """Return from which day is counted, and which one the clock says."""
+    (row,) = connection.execute(read_queries(PACKAGE, FILE)["calendar"]).fetchall()
+    return Calendar(*row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +196,7 @@ def would_prune(connection: Connection, kept_since: Mapping[str, date | None]) -
                 yield Deleted(table, row[0])
 
 
-def prune(
-    connection: Connection,
-    kept_since: Mapping[str, date | None],
-    *,
-    wait_s: float,
-    clock: Callable[[], float] = time.time,
-) -> Iterator[Step]:
+def prune(connection: Connection, kept_since: Mapping[str, date | None], *, wait_s: float) -> Iterator[Step]:
     """Drop partitions and delete rows of days before the first one that their table keeps; yield each step done.
 
     The connection is in autocommit mode and the owner's. `wait_s` is waited for transactions that began before. Whoever
@@ -166,10 +204,7 @@ def prune(
 
     Raises:
         AnotherPrunes: somebody else does.
-        ClocksDisagree: what is kept no longer cannot be told.
     """
-    if any(kept_since.values()):
-        _require_one_time(connection, clock)
     pruner = Pruner(connection, wait_s=wait_s)
     for old in pruner.expired(_by_day(kept_since)).values():
         try:

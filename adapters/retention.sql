@@ -19,9 +19,17 @@ ON CONFLICT (id) DO UPDATE SET
 SELECT name, traceflow_parts.kept_since(('public.' || name)::regclass)
 FROM unnest(%(tables)s::text[]) AS name;
 
--- today --
--- The day that it is, in UTC.
-SELECT traceflow_parts.today();
+-- follow_clock --
+-- Count from today, unless the clock leapt.
+SELECT traceflow_parts.follow_clock();
+
+-- believe_clock --
+-- Count from today, however far the clock leapt.
+UPDATE public.traceflow_retention SET counted_from = traceflow_parts.today();
+
+-- calendar --
+-- The day that retention counts from, and the day that the server's clock says, in UTC.
+SELECT counted_from, traceflow_parts.today() FROM public.traceflow_retention;
 
 -- now --
 -- The server's clock, in seconds since 1970.

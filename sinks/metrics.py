@@ -95,7 +95,7 @@ def declare_metrics(registry: CollectorRegistry) -> SinkMetrics:
         ),
         retention_refused=Gauge(
             "traceflow_sink_retention_refused",
-            "1 while what is kept no longer must not be dropped: the login is no owner of it, or clocks disagree.",
+            "1 while what is kept no longer must not be dropped: the login is no owner, or the clock is in doubt.",
             registry=registry,
         ),
     )

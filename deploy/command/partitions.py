@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,12 +27,16 @@ def partitions_list(data: Data = None, as_json: Json = False) -> None:
 
     from adapters.day_partitions import list_partitions
     from adapters.postgres import connect
-    from adapters.retention import first_days_kept, today
+    from adapters.retention import calendar, first_days_kept
     from deploy.command.answer import plain, print_rows
     from deploy.command.reach import database
 
     with connect(database(os.environ, data), application_name="traceflow partitions") as connection:
-        found, now, kept_since = list_partitions(connection), today(connection), first_days_kept(connection)
+        found, now, kept_since = (
+            list_partitions(connection),
+            calendar(connection).counted_from,
+            first_days_kept(connection),
+        )
     rows = []
     for partition in found:
         since = kept_since[partition.table]
@@ -106,30 +111,60 @@ def partitions_prune(
     keep_recordings: KeepDays = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, change nothing.")] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait for older transactions, a partition.", min=0.1)] = 60.0,
+    today: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Say that it is this day (UTC): the clock leapt.")
+    ] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Let go of what is older than is kept, for good; with options, of these days alone. Counters of sessions stay.
 
     Sinks do so hourly by themselves, if their login owns the tables. Neither ingestion nor queries wait for it. A day
-    that a long transaction reads is left half-way: prune again.
+    that a long transaction reads is left half-way: prune again. After a leap of the database's clock by more than a
+    week nothing goes unless you say that it is right (--today).
     """
     from adapters.day_partitions import AnotherPrunes
     from adapters.postgres import connect
-    from adapters.retention import ClocksDisagree, prune, would_prune
+    from adapters.retention import prune, would_prune
     from deploy.command.reach import database
 
     given = {"traceflow_events": keep_events, "session_recording_chunks": keep_recordings}
     keep_days = {table: days for table, days in given.items() if days is not None}
     with connect(database(os.environ, data), application_name="traceflow partitions") as connection:
-        kept_since = _kept_since(connection, keep_days)
         try:
-            steps = would_prune(connection, kept_since) if dry_run else prune(connection, kept_since, wait_s=wait)
-            left = _tell(list(steps), dry_run=dry_run, as_json=as_json)
-        except (AnotherPrunes, ClocksDisagree) as error:
+            if dry_run:
+                with connection.transaction(force_rollback=True):  # what somebody says about the clock is not kept
+                    _follow_clock(connection, today.date() if today else None)
+                    steps = list(would_prune(connection, _kept_since(connection, keep_days)))
+            else:
+                _follow_clock(connection, today.date() if today else None)
+                steps = list(prune(connection, _kept_since(connection, keep_days), wait_s=wait))
+        except AnotherPrunes as error:
             raise CommandFailure(str(error)) from error
+    left = _tell(steps, dry_run=dry_run, as_json=as_json)
     if left:
         raise typer.Exit(Exit.NO)
+
+
+def _follow_clock(connection: "Connection", said: "date | None") -> None:
+    """Count days from today.
+
+    Raises:
+        CommandFailure: the clock leapt, and it was not said that it is right; it is not that day; or clocks disagree.
+    """
+    from adapters.retention import ClockLeapt, ClocksDisagree, believe_clock, calendar, follow_clock
+
+    now = calendar(connection)
+    if said is not None and said != now.clock:
+        raise CommandFailure(f"the database's clock says that it is {now.clock}, UTC", Exit.USAGE)
+    try:
+        follow_clock(connection)
+    except ClocksDisagree as error:
+        raise CommandFailure(str(error)) from error
+    except ClockLeapt as error:
+        if said is None:
+            raise CommandFailure(str(error)) from error
+        believe_clock(connection)
 
 
 def _kept_since(connection: "Connection", keep_days: Mapping[str, int]) -> "Mapping[str, date | None]":
@@ -140,14 +175,14 @@ def _kept_since(connection: "Connection", keep_days: Mapping[str, int]) -> "Mapp
     """
     from datetime import timedelta
 
-    from adapters.retention import first_days_kept, today
+    from adapters.retention import calendar, first_days_kept
     from schemas.environment import read_settings
     from sinks.settings import SinkSettings
 
     stored = first_days_kept(connection)
     if not keep_days:
         return stored
-    now = today(connection)
+    now = calendar(connection).counted_from
     oldest = read_settings(SinkSettings, os.environ, group="SINK").oldest_day
     for table, days in keep_days.items():
         since = stored[table]

@@ -18,6 +18,7 @@ from adapters.kafka_admin import admin_client, list_group
 from adapters.kafka_consumer import committed_offsets, describe_topic, watermarks
 from adapters.migrations import status as migration_status
 from adapters.postgres import Connection, connect, read_queries
+from adapters.retention import Calendar
 from deploy.command.failure import one_line
 from deploy.command.lag import Sample, StageReport, ailments, report, waiting_from
 from deploy.command.parked import scan
@@ -142,6 +143,7 @@ class _Store:
 
     days_ahead: Mapping[str, int] = field(default_factory=dict)
     retention: Sequence[Kept] = ()
+    clock_leap: str | None = None
     newest_event_s: float | None = None
     schema: int | None = None
     schema_pending: Sequence[str] = ()
@@ -159,6 +161,7 @@ def _ask_store(connection: Connection, queries: Mapping[str, bytes], database: D
     return _Store(
         # the table came with a migration
         retention=() if pending else [Kept(*row) for row in connection.execute(queries["retention"])],
+        clock_leap=None if pending else _clock_leap(connection, queries),
         days_ahead={str(table): int(days) for table, days in connection.execute(queries["days_ahead"])},
         newest_event_s=float(newest[0]) if newest and newest[0] is not None else None,
         schema=max(applied, default=0),
@@ -167,6 +170,11 @@ def _ask_store(connection: Connection, queries: Mapping[str, bytes], database: D
         limited_projects=() if pending else _limited_projects(connection, queries),
         server=str(server[0]) if server else None,
     )
+
+
+def _clock_leap(connection: Connection, queries: Mapping[str, bytes]) -> str | None:
+    row = connection.execute(queries["clock_leap"]).fetchone()
+    return Calendar(*row).leap() if row else None
 
 
 def _limited_projects(connection: Connection, queries: Mapping[str, bytes]) -> list[dict[str, Any]]:
@@ -187,8 +195,10 @@ def _ailments_of_store(waiting: Iterable[Letter], store: _Store) -> list[str]:
         f"{kept.table}: {kept.overdue_days} days are there beyond the {kept.days} that are kept: does a sink run as "
         f"{kept.owner}, the tables' owner? If not, let {kept.owner} run `traceflow partitions prune`"
         for kept in store.retention
-        if (kept.overdue_days or 0) > MOST_DAYS_OVERDUE
+        if (kept.overdue_days or 0) > MOST_DAYS_OVERDUE and store.clock_leap is None
     ]
+    if store.clock_leap is not None:
+        found.append(f"retention: {store.clock_leap}")
     if pending := store.schema_pending:
         found.append(f"database: {len(pending)} migrations are pending: `traceflow migrate`")
     return found

@@ -18,7 +18,9 @@ SELECT
   pg_get_userbyid((SELECT relowner FROM pg_class WHERE oid = ('public.' || kept.name)::regclass))::text
 FROM unnest(ARRAY['traceflow_events', 'session_recording_chunks', 'traceflow_sessions']) WITH ORDINALITY AS base(name, place)
 CROSS JOIN LATERAL (
-  SELECT base.name, traceflow_parts.kept_since(('public.' || base.name)::regclass) AS since
+  -- by the clock alone: a day that is not counted from yet counts as overdue
+  SELECT base.name, traceflow_parts.kept_since(('public.' || base.name)::regclass) + (now.today - now.counted_from) AS since
+  FROM (SELECT traceflow_parts.today() AS today, counted_from FROM public.traceflow_retention) AS now
 ) AS kept
 CROSS JOIN LATERAL (
   SELECT CASE kept.name
@@ -36,6 +38,12 @@ CROSS JOIN LATERAL (
   END AS day
 ) AS oldest
 ORDER BY base.place;
+
+-- clock_leap --
+-- What the clock says and from which day retention counts, while it does not follow the clock and something is to go.
+SELECT counted_from, traceflow_parts.today() FROM public.traceflow_retention
+WHERE traceflow_parts.today() > traceflow_parts.believed_until()
+  AND coalesce(events_days, recordings_days, sessions_days) IS NOT NULL;
 
 -- newest_event --
 -- How many seconds ago the newest stored event happened, by its own time; from the latest days alone.

@@ -8,7 +8,18 @@ import structlog
 
 from adapters.day_partitions import AnotherPrunes
 from adapters.postgres import Connection
-from adapters.retention import ClocksDisagree, Deleted, Dropped, Left, Step, first_days_kept, ownership, prune
+from adapters.retention import (
+    ClockLeapt,
+    ClocksDisagree,
+    Deleted,
+    Dropped,
+    Left,
+    Step,
+    first_days_kept,
+    follow_clock,
+    ownership,
+    prune,
+)
 from sinks.metrics import SinkMetrics
 
 WAIT_S = 5.0
@@ -27,22 +38,19 @@ class ApplyRetention:
     _is_refused: bool = False
 
     def __call__(self, connection: Connection, *, may_go_on: Callable[[], bool]) -> None:
-        """Drop and delete what is expired, unless another process does or this login may not."""
+        """Drop and delete what is expired, unless another process does, this login may not or the clock is in doubt."""
+        doubt = self._follow_clock(connection)
         kept_since = first_days_kept(connection)
-        if any(kept_since.values()) and self._refused(connection):
+        if any(kept_since.values()) and (self._refused(connection) or self._doubted(doubt)):
             return
         left = False
         try:
-            for step in prune(connection, kept_since, wait_s=self.wait_s, clock=self.clock):
+            for step in prune(connection, kept_since, wait_s=self.wait_s):
                 self._tell(step)
                 left |= isinstance(step, Left)
                 if not may_go_on():
                     return
         except AnotherPrunes:
-            return
-        except ClocksDisagree as error:
-            self.metrics.retention_refused.set(1)
-            log.error("retention_not_applied", reason=str(error))
             return
         if not left:
             self.metrics.retention_applied_seconds.set(time())
@@ -59,6 +67,21 @@ class ApplyRetention:
             )
         self._is_refused = not known.is_ours
         return self._is_refused
+
+    def _follow_clock(self, connection: Connection) -> str | None:
+        """Count from today; return why not, if so."""
+        try:
+            follow_clock(connection, clock=self.clock)
+        except (ClocksDisagree, ClockLeapt) as error:
+            return str(error)
+        return None
+
+    def _doubted(self, doubt: str | None) -> bool:
+        """Say that a person has to look at the clock."""
+        if doubt is not None:
+            self.metrics.retention_refused.set(1)
+            log.error("retention_not_applied", reason=doubt)
+        return doubt is not None
 
     def _tell(self, step: Step) -> None:
         match step:

@@ -323,6 +323,7 @@ def test_functions_with_their_owners_rights_answer_about_the_caller_only(trial: 
         "remove_traceflow_sessions(uuid,text[],bytea)": ["traceflow_sink", "service_role"],
         "traceflow_my_projects()": list(ROLES),
         "traceflow_parts.ensure_day(regclass,date)": ["traceflow_sink", "service_role"],
+        "traceflow_parts.follow_clock()": ["traceflow_sink", "service_role"],
         "traceflow_my_entitlements()": ["authenticated"],
         "traceflow_my_feature(text)": ["authenticated"],
         "traceflow_has_feature(uuid,text)": ["service_role"],

@@ -48,6 +48,7 @@ LIVES_ON = "lives on"
 INJECT = """
 CREATE TABLE public.simulated (day DATE NOT NULL);
 INSERT INTO public.simulated VALUES ('2031-01-01');
+UPDATE public.traceflow_retention SET counted_from = '2031-01-01';
 CREATE OR REPLACE FUNCTION traceflow_parts.today() RETURNS DATE LANGUAGE sql STABLE SET search_path = '' AS $$
   SELECT day FROM public.simulated
 $$;

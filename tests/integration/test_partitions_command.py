@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -178,6 +179,26 @@ def test_what_stays_is_changed_one_by_one_and_audited(command: Run, database: st
         ),
         ({"sessions_days": {"old": 400, "new": None}},),
     ]
+
+
+def test_after_a_leap_of_the_clock_nothing_goes_until_somebody_says_which_day_it_is(
+    command: Run, database: str
+) -> None:
+    command("partitions", "keep", "--events", "30")
+    execute(database, "UPDATE traceflow_retention SET counted_from = '2020-01-03'")
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    code, told = command("partitions", "prune")
+    assert (code, f"clock says {today}, and retention counts from 2020-01-03" in told) == (1, True)
+    code, told = command("partitions", "prune", "--today", "2020-02-02")
+    assert (code, f"the database's clock says that it is {today}" in told) == (2, True)
+    code, told = command("partitions", "prune", "--today", today, "--dry-run")
+    assert (code, [row["day"] for row in told["dropped"]]) == (0, list(OLD))
+    assert command("partitions", "prune")[0] == 1
+    assert days(database) == dict.fromkeys(OLD, "attached")
+    assert command("partitions", "prune", "--today", today)[0] == 0
+    assert (days(database), command("partitions", "prune")[0]) == ({}, 0)
+    audited = "SELECT details FROM traceflow_audit_logs WHERE details ? 'counted_from'"
+    assert query(database, audited) == [({"counted_from": {"old": "2020-01-03", "new": today}},)]
 
 
 @pytest.mark.parametrize(

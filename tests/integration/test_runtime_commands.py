@@ -274,6 +274,10 @@ def test_status_tells_what_is_kept_and_who_has_to_prune_where_nobody_does(comman
         "traceflow_events: 4 days are there beyond the 16 that are kept: does a sink run as "
         f"{owner}, the tables' owner? If not, let {owner} run `traceflow partitions prune`"
     ]
+    with psycopg.connect(database) as connection:
+        connection.execute("UPDATE traceflow_retention SET counted_from = traceflow_parts.today() - 8")
+    told = [line for line in command("status", "--interval", "0.1")[1]["ill"] if "clock" in line or "beyond" in line]
+    assert [line.partition(" ")[0] for line in told] == ["retention:"]
 
 
 def test_status_without_postgres_tells_what_kafka_alone_knows(

@@ -53,7 +53,11 @@ def forever(shared: str) -> str:
         " AND right(relname, 8) < to_char(traceflow_parts.today() - 8, 'YYYYMMDD')",
     ):
         execute(shared, f"DROP TABLE {leaf}")
-    execute(shared, "UPDATE traceflow_retention SET events_days = NULL, recordings_days = NULL, sessions_days = NULL")
+    execute(
+        shared,
+        "UPDATE traceflow_retention SET events_days = NULL, recordings_days = NULL, sessions_days = NULL,"
+        " counted_from = traceflow_parts.today()",
+    )
     return emptied(shared)
 
 
@@ -307,6 +311,73 @@ def test_only_one_process_lets_go_at_a_time(kept: str) -> None:
     assert leaves(kept, "traceflow_events") == 16
 
 
+def leap(url: str, days: int) -> None:
+    """Let the clock be so many days after the day from which retention counted last."""
+    execute(url, "UPDATE traceflow_retention SET counted_from = traceflow_parts.today() - %s", days)
+
+
+def counted_from(url: str) -> int:
+    """Return how many days before today retention counts from."""
+    ((days,),) = query(url, "SELECT traceflow_parts.today() - counted_from FROM traceflow_retention")
+    return int(days)
+
+
+def test_a_clock_that_leapt_deletes_nothing_and_somebody_is_told(kept: str, capsys: pytest.CaptureFixture[str]) -> None:
+    leap(kept, 400)
+    for days_ago in (419, 420):
+        add_day(kept, days_ago)
+        add_day(kept, days_ago, "session_recording_chunks")
+    add_session(kept, "young by the day that is counted from", started=439)
+    rounds = Round(kept)
+    rounds.run()
+    assert (leaves(kept, "traceflow_events"), leaves(kept, "session_recording_chunks")) == (18, 18)
+    assert sessions(kept) == ["young by the day that is counted from"]
+    assert (rounds.figure("retention_refused"), rounds.figure("retention_applied_timestamp_seconds")) == (1, 0)
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "retention_not_applied" in line]
+    assert "traceflow partitions prune --today" in said
+
+
+def test_rows_are_stored_while_the_clock_is_not_believed(kept: str) -> None:
+    """By the clock their day would be kept no longer."""
+    leap(kept, 30)
+    ((made,),) = query(kept, "SELECT traceflow_parts.ensure_day('traceflow_events', traceflow_parts.today() - 50)")
+    assert made
+
+
+def test_sinks_that_stood_still_for_a_week_catch_up_by_themselves(kept: str) -> None:
+    leap(kept, 7)
+    for days_ago in (20, 21, 27):
+        add_day(kept, days_ago)
+    rounds = Round(kept)
+    rounds.run()
+    assert (leaves(kept, "traceflow_events"), counted_from(kept)) == (17, 0)
+    assert rounds.figure("retention_refused") == 0
+
+
+def test_a_clock_is_not_followed_by_more_than_a_week_nor_back(kept: str) -> None:
+    for days in (8, -3):
+        leap(kept, days)
+        Round(kept).run()
+        assert counted_from(kept) == days
+
+
+def test_where_all_is_kept_a_leap_is_nobodys_business_but_is_not_followed(
+    forever: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or what is kept later would be counted from a day that never was."""
+    leap(forever, 400)
+    rounds = Round(forever)
+    rounds.run()
+    assert (counted_from(forever), rounds.figure("retention_refused")) == (400, 0)
+    assert "retention_not_applied" not in capsys.readouterr().out
+
+
+def test_a_sinks_own_login_follows_the_clock(login: str, kept: str) -> None:
+    leap(kept, 1)
+    Round(login).run()
+    assert counted_from(kept) == 0
+
+
 @pytest.fixture
 def login(kept: str) -> Iterator[str]:
     """Give the URL of a login that is only a member of traceflow_sink."""
@@ -322,9 +393,11 @@ def login(kept: str) -> Iterator[str]:
 
 def test_nothing_goes_by_a_clock_that_another_one_contradicts(kept: str, capsys: pytest.CaptureFixture[str]) -> None:
     add_day(kept, 21)
+    leap(kept, 1)
     rounds = Round(kept)
     rounds.chore.clock = lambda: time.time() - 2 * 3_600
     rounds.run()
+    assert counted_from(kept) == 1
     said = [line for line in capsys.readouterr().out.splitlines() if "retention_not_applied" in line]
     assert len(said) == 1
     assert "nothing is dropped by a clock that is wrong" in said[0]
