@@ -47,3 +47,96 @@ CREATE TRIGGER write_traceflow_audit_log_of_days AFTER UPDATE ON public.traceflo
     IS DISTINCT FROM (NEW.events_days, NEW.recordings_days, NEW.sessions_days)
     OR NEW.counted_from > OLD.counted_from + 7
   ) EXECUTE FUNCTION public.write_traceflow_audit_log('id');
+
+-- Events by the hour have rows for the types that TraceFlow knows, and one for all that clients make up: who makes up a
+-- type an event would else make as many rows as events, for ever. A rule of the type alone, so whoever subtracts later
+-- finds the row that was added to. What was counted under names of its own before, and what sinks of the version before
+-- still count so, is added up under the same name by whoever reads.
+CREATE FUNCTION public.traceflow_counted_type(event_type TEXT) RETURNS TEXT LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+  WHEN event_type IN ('click', 'scroll', 'error', 'pageview', 'input', 'form_submit', 'web_vital', 'dom_change', 'network',
+                      'visibility', 'page_leave', 'custom')
+    OR public.traceflow_finding_weight(event_type) IS NOT NULL THEN event_type
+  ELSE '(other)'
+END;
+COMMENT ON FUNCTION public.traceflow_counted_type(TEXT) IS 'How traceflow_event_hours calls an event_type: by its name if TraceFlow knows it, findings included; (other) what clients made up.';
+
+CREATE OR REPLACE VIEW public.traceflow_event_hours WITH (security_invoker = true) AS
+SELECT c.project_id, c.hour, public.traceflow_counted_type(c.event_type) AS event_type, sum(c.events)::bigint AS events
+FROM public.traceflow_event_hour_counts AS c
+GROUP BY c.project_id, c.hour, public.traceflow_counted_type(c.event_type)
+HAVING sum(c.events) <> 0;
+COMMENT ON COLUMN public.traceflow_event_hours.event_type IS 'traceflow_events.event_type: pageview, click, error … and the findings: rage_click, dead_click …; (other): all types that clients made up together.';
+COMMENT ON COLUMN public.traceflow_event_hour_counts.event_type IS 'traceflow_counted_type() of traceflow_events.event_type; findings are rows there too.';
+COMMENT ON COLUMN public.traceflow_event_hour_counts.hour IS 'Begin of the hour, UTC. Kept for ever: a year of a project has at most some 20 rows an hour and writer.';
+
+CREATE OR REPLACE FUNCTION public.traceflow_event_hour_differences(
+  since TIMESTAMPTZ DEFAULT '-infinity', until TIMESTAMPTZ DEFAULT 'infinity'
+) RETURNS TABLE (project_id UUID, hour TIMESTAMPTZ, event_type TEXT, counted BIGINT, stored BIGINT)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  SELECT e.project_id, e.hour, e.event_type, sum(e.counted)::bigint AS counted, sum(e.stored)::bigint AS stored
+  FROM (
+    SELECT c.project_id, c.hour, public.traceflow_counted_type(c.event_type) AS event_type, c.events AS counted, 0 AS stored
+    FROM public.traceflow_event_hour_counts AS c
+    WHERE c.hour >= date_trunc('hour', since, 'UTC') AND c.hour < until
+      AND (c.hour AT TIME ZONE 'UTC')::date IN (
+        SELECT to_date(right(leaf.relname::text, 8), 'YYYYMMDD')
+        FROM pg_inherits AS i JOIN pg_class AS leaf ON leaf.oid = i.inhrelid
+        WHERE i.inhparent = 'public.traceflow_events'::regclass AND NOT i.inhdetachpending
+      )
+    UNION ALL
+    SELECT r.project_id, date_trunc('hour', r."timestamp", 'UTC'), public.traceflow_counted_type(r.event_type), 0, count(*)
+    FROM public.traceflow_events AS r
+    WHERE r."timestamp" >= date_trunc('hour', since, 'UTC')
+      AND r."timestamp" < date_trunc('hour', until + '1 hour - 1 microsecond'::interval, 'UTC')
+    GROUP BY 1, 2, 3
+  ) AS e
+  GROUP BY e.project_id, e.hour, e.event_type
+  HAVING sum(e.counted) <> sum(e.stored);
+END;
+CREATE OR REPLACE FUNCTION public.update_traceflow_session_stats() RETURNS TRIGGER
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
+DECLARE
+  found_kind jsonb := CASE WHEN public.traceflow_finding_weight(NEW.event_type) IS NULL THEN '{}'
+                           ELSE jsonb_build_object(NEW.event_type, 1) END;
+  owning_project uuid;
+BEGIN
+  UPDATE public.traceflow_sessions
+  SET
+    event_count = coalesce(event_count, 0) + 1,
+    rage_click_count = coalesce(rage_click_count, 0) + (NEW.event_type = 'rage_click')::integer,
+    dead_click_count = coalesce(dead_click_count, 0) + (NEW.event_type = 'dead_click')::integer,
+    error_count = coalesce(error_count, 0) + (NEW.event_type = 'error')::integer,
+    finding_counts = public.traceflow_add_counts(finding_counts, found_kind),
+    frustration_score = public.traceflow_frustration_score(public.traceflow_add_counts(finding_counts, found_kind)),
+    updated_at = now()
+  WHERE session_id = NEW.session_id
+  RETURNING project_id INTO owning_project;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'session % of the event does not exist', quote_literal(NEW.session_id)
+      USING ERRCODE = 'foreign_key_violation', HINT = 'Insert the row of traceflow_sessions first.';
+  END IF;
+  INSERT INTO public.traceflow_event_hour_counts AS held (project_id, hour, event_type, sink, part, events)
+  VALUES (coalesce(NEW.project_id, owning_project), date_trunc('hour', NEW."timestamp", 'UTC'),
+          public.traceflow_counted_type(NEW.event_type), '', hashtext(NEW.session_id) & 63, 1)
+  ON CONFLICT (project_id, hour, event_type, sink, part) DO UPDATE SET events = held.events + 1;
+  IF NEW.project_id IS NULL AND owning_project IS NOT NULL THEN
+    UPDATE public.traceflow_events SET project_id = owning_project
+    WHERE id = NEW.id AND "timestamp" = NEW."timestamp";
+  END IF;
+  RETURN NEW;
+END $$;
+CREATE OR REPLACE FUNCTION public.uncount_traceflow_events() RETURNS TRIGGER
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+BEGIN
+  INSERT INTO public.traceflow_event_hour_counts AS held (project_id, hour, event_type, sink, part, events)
+  SELECT g.project_id, date_trunc('hour', g."timestamp", 'UTC') AS hour, public.traceflow_counted_type(g.event_type) AS counted_type,
+    '', 0, -count(*)
+  FROM gone AS g
+  WHERE g.project_id IS NULL OR EXISTS (SELECT FROM public.traceflow_projects AS p WHERE p.id = g.project_id)
+  GROUP BY g.project_id, hour, counted_type
+  ORDER BY g.project_id, hour, counted_type
+  ON CONFLICT (project_id, hour, event_type, sink, part) DO UPDATE SET events = held.events + excluded.events;
+  RETURN NULL;
+END $$;

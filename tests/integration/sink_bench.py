@@ -258,7 +258,7 @@ GROUP BY s.session_id, s.finding_counts ORDER BY 1
 HOURS = "SELECT project_id::text, hour, event_type, events FROM traceflow_event_hours ORDER BY 1, 2, 3"
 
 HOURS_RECOUNTED = """
-SELECT project_id::text, date_trunc('hour', "timestamp", 'UTC'), event_type, count(*)
+SELECT project_id::text, date_trunc('hour', "timestamp", 'UTC'), traceflow_counted_type(event_type), count(*)
 FROM traceflow_events GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """
 

@@ -18,9 +18,11 @@ from psycopg import errors
 from adapters.dead_letters import DeadLetterLimit
 from adapters.postgres import Cursor
 from deploy.replay.tables import Difference, Tables
+from ingest_gateway.admission.event_fields import COMMON_EVENT_TYPES
 from schemas.ids import finding_id
 from schemas.messages import Finding
 from sinks.contract.verdicts import NewRows
+from sinks.tables.finding_kinds import FINDING_KINDS
 from sinks.tables.usage import UsageTable
 from tests.integration.sink_bench import (
     HOURS,
@@ -134,7 +136,7 @@ def test_whatever_comes_however_often_and_whichever_way_counts_once(url: str) ->
         signals.write([signals.message(each) for each in found])
     assert_counters_equal_rows(url)
     assert query(
-        url, "SELECT count(DISTINCT project_id), count(DISTINCT event_type) > 6 FROM traceflow_event_hours"
+        url, "SELECT count(DISTINCT project_id), count(DISTINCT event_type) > 5 FROM traceflow_event_hours"
     ) == [(2, True)]
     assert benches[0].reasons()
     for bench in (*benches, signals):
@@ -169,6 +171,7 @@ def test_workers_of_one_hour_do_not_wait_for_each_other(url: str) -> None:
 
 KILLED = """
 import os, signal, sys
+from sinks.tables.finding_kinds import FINDING_KINDS
 from sinks.tables.usage import UsageTable
 from tests.integration.sink_bench import SinkBench, event
 class Dies(UsageTable):
@@ -239,6 +242,37 @@ def test_hours_outlive_the_events_of_a_day_that_is_dropped(module_database: str,
     assert query(url, "SELECT sum(events), sum(clicks) FROM traceflow_traffic_by_day WHERE day = %s", day.date()) == [
         (3, 3)
     ]
+
+
+def test_types_that_clients_make_up_are_counted_together_and_taken_off_again(url: str) -> None:
+    bench = SinkBench(url, "events")
+    made_up = [event(n, timestamp=at(1, n), event_type=f"own {n}") for n in range(1, 41)]
+    for _ in range(2):
+        bench.write([bench.events(made_up), bench.events([event(50, timestamp=at(1), event_type="click")])])
+    bench.close()
+    assert hours(url) == [(1, "(other)", 40), (1, "click", 1)]
+    assert query(url, "SELECT count(*) FROM traceflow_event_hour_counts") == [(2,)]
+    execute(url, "DELETE FROM traceflow_events WHERE event_type IN ('own 1', 'own 2', 'click')")
+    assert hours(url) == [(1, "(other)", 38)]
+    assert query(url, "SELECT * FROM traceflow_event_hour_differences()") == []
+
+
+def test_what_was_counted_under_its_own_name_before_is_found_under_the_common_one(url: str) -> None:
+    bench = SinkBench(url, "events")
+    bench.write([bench.events([event(n, timestamp=at(1, n), event_type="own") for n in (1, 2, 3)])])
+    bench.close()
+    execute(url, "UPDATE traceflow_event_hour_counts SET event_type = 'own'")
+    execute(url, 'DELETE FROM traceflow_events WHERE "timestamp" = %s', _moment(at(1, 2)))
+    assert hours(url) == [(1, "(other)", 2)]
+    assert query(url, "SELECT * FROM traceflow_event_hour_differences()") == []
+
+
+def test_the_types_that_the_gateway_knows_and_findings_have_a_name_of_their_own(url: str) -> None:
+    known = sorted(COMMON_EVENT_TYPES | FINDING_KINDS)
+    counted = (
+        "SELECT traceflow_counted_type(t) FROM unnest(%s::text[]) WITH ORDINALITY AS asked(t, place) ORDER BY place"
+    )
+    assert [name for (name,) in query(url, counted, [*known, "purchase", "(other)"])] == [*known, "(other)", "(other)"]
 
 
 def test_hours_that_are_wrong_are_told_and_mended(url: str) -> None:
