@@ -140,3 +140,53 @@ BEGIN
   ON CONFLICT (project_id, hour, event_type, sink, part) DO UPDATE SET events = held.events + excluded.events;
   RETURN NULL;
 END $$;
+
+-- Erasure as before, but for the days' tables it joins the ids: for = ANY the planner weighs each id against the statistics
+-- of each day, 4.4 s for 10,000 ids and 400 days, where the join is planned in 50 ms.
+CREATE OR REPLACE FUNCTION public.remove_traceflow_events(project UUID, sessions TEXT[]) RETURNS BIGINT
+LANGUAGE sql SET search_path = '' AS $$
+  WITH gone AS (
+    DELETE FROM public.traceflow_events WHERE session_id IN (SELECT unnest(sessions)) AND project_id = project RETURNING 1
+  )
+  SELECT count(*) FROM gone
+$$;
+
+CREATE OR REPLACE FUNCTION public.remove_traceflow_sessions(project UUID, sessions TEXT[], erasure BYTEA) RETURNS JSONB
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+  blocked text[];
+  gone_rows jsonb;
+BEGIN
+  SELECT coalesce(array_agg(wanted.session_id), '{}') INTO blocked
+  FROM unnest(sessions) AS wanted(session_id)
+  JOIN public.traceflow_erasures AS listed
+    ON listed.id_hash = public.traceflow_erasure_hash(project, 'session', wanted.session_id);
+  gone_rows := public.remove_traceflow_findings(project, blocked);
+  gone_rows := gone_rows || jsonb_build_object('traceflow_events', public.remove_traceflow_events(project, blocked));
+  WITH gone AS (
+    DELETE FROM public.session_recording_chunks
+    WHERE session_id IN (SELECT unnest(blocked)) AND project_id = project RETURNING 1
+  )
+  SELECT gone_rows || jsonb_build_object('session_recording_chunks', count(*)) INTO gone_rows FROM gone;
+  WITH gone AS (
+    DELETE FROM public.session_recordings WHERE session_id = ANY (blocked) AND project_id = project RETURNING 1
+  )
+  SELECT gone_rows || jsonb_build_object('session_recordings', count(*)) INTO gone_rows FROM gone;
+  WITH gone AS (
+    DELETE FROM public.traceflow_ai_queue WHERE session_id = ANY (blocked) AND project_id = project RETURNING 1
+  )
+  SELECT gone_rows || jsonb_build_object('traceflow_ai_queue', count(*)) INTO gone_rows FROM gone;
+  -- what a call cost stays, whom it was about does not
+  WITH gone AS (
+    UPDATE public.neurorouter_logs SET session_id = NULL, error_message = NULL
+    WHERE session_id = ANY (blocked) AND project_id = project RETURNING 1
+  )
+  SELECT gone_rows || jsonb_build_object('neurorouter_logs', count(*)) INTO gone_rows FROM gone;
+  WITH gone AS (
+    DELETE FROM public.traceflow_sessions WHERE session_id = ANY (blocked) AND project_id = project RETURNING 1
+  )
+  SELECT gone_rows || jsonb_build_object('traceflow_sessions', count(*)) INTO gone_rows FROM gone;
+  UPDATE public.traceflow_erasures AS counted SET removed = public.traceflow_add_counts(counted.removed, gone_rows)
+  WHERE counted.id_hash = erasure;
+  RETURN gone_rows;
+END $$;
