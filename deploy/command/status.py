@@ -37,6 +37,8 @@ MOST_LETTERS_COUNTED = 20_000
 """Dead letters are read, and so counted, up to this many; reading more would make `status` slow."""
 MOST_DAYS_OVERDUE = 1
 """The sinks let go of a day within an hour; one that a query of hours reads goes after it."""
+QUESTIONS_AT_ONCE = 4
+"""Questions that look into every day: with fewer at once the locks run out, for sinks too."""
 FEWEST_DAYS_AHEAD = 2
 """The sinks make partitions a week ahead; with fewer they have not for days, and soon rows find none."""
 
@@ -138,12 +140,35 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Locks:
+    """Whether the server's table of locks is large enough for the days that there are."""
+
+    a_question: int
+    """How many one takes that names no time: each day's table and indexes."""
+    a_connection: int
+    """max_locks_per_transaction: how many there is room for, times `connections`."""
+    connections: int
+
+    def ailment(self) -> str | None:
+        """Say that too few such questions can be asked at once, None if enough can."""
+        wanted = QUESTIONS_AT_ONCE * self.a_question
+        if wanted <= self.a_connection * self.connections:
+            return None
+        return (
+            f"database: a question that names no time takes {self.a_question} locks, and there are "
+            f"{self.a_connection * self.connections}: set max_locks_per_transaction to at least "
+            f"{-(-wanted // self.connections)} (now {self.a_connection}) and restart it, or keep fewer days"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class _Store:
     """What the database says of itself; nothing where it cannot be asked."""
 
     days_ahead: Mapping[str, int] = field(default_factory=dict)
     retention: Sequence[Kept] = ()
     clock_leap: str | None = None
+    locks: Locks | None = None
     newest_event_s: float | None = None
     schema: int | None = None
     schema_pending: Sequence[str] = ()
@@ -162,6 +187,7 @@ def _ask_store(connection: Connection, queries: Mapping[str, bytes], database: D
         # the table came with a migration
         retention=() if pending else [Kept(*row) for row in connection.execute(queries["retention"])],
         clock_leap=None if pending else _clock_leap(connection, queries),
+        locks=Locks(*row) if (row := connection.execute(queries["locks"]).fetchone()) else None,
         days_ahead={str(table): int(days) for table, days in connection.execute(queries["days_ahead"])},
         newest_event_s=float(newest[0]) if newest and newest[0] is not None else None,
         schema=max(applied, default=0),
@@ -199,6 +225,8 @@ def _ailments_of_store(waiting: Iterable[Letter], store: _Store) -> list[str]:
     ]
     if store.clock_leap is not None:
         found.append(f"retention: {store.clock_leap}")
+    if store.locks is not None and (ailment := store.locks.ailment()) is not None:
+        found.append(ailment)
     if pending := store.schema_pending:
         found.append(f"database: {len(pending)} migrations are pending: `traceflow migrate`")
     return found

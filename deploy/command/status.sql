@@ -45,6 +45,16 @@ SELECT counted_from, traceflow_parts.today() FROM public.traceflow_retention
 WHERE traceflow_parts.today() > traceflow_parts.believed_until()
   AND coalesce(events_days, recordings_days, sessions_days) IS NOT NULL;
 
+-- locks --
+-- How many locks a question takes that looks into every day of events, each day's indexes included; how many the server
+-- holds for each connection; and how many connections it counts with.
+SELECT
+  (SELECT count(*) FROM pg_class AS leaf
+   WHERE leaf.relnamespace = 'traceflow_parts'::regnamespace AND leaf.relkind IN ('r', 'i')
+     AND leaf.relname ~ '^traceflow_events_[0-9]{8}'),
+  current_setting('max_locks_per_transaction')::integer,
+  current_setting('max_connections')::integer + current_setting('max_prepared_transactions')::integer;
+
 -- newest_event --
 -- How many seconds ago the newest stored event happened, by its own time; from the latest days alone.
 SELECT extract(epoch FROM now() - max("timestamp")) FROM public.traceflow_events

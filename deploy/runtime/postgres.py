@@ -31,6 +31,8 @@ _SOCKET_PATH_LIMIT = 80
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "200",
+    # a question that names no time locks each day's table and indexes, 2,400 of them with 400 days: twenty at once
+    "max_locks_per_transaction": "256",
     "shared_buffers": "256MB",
     "timezone": "UTC",
     "log_timezone": "UTC",

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from adapters.postgres import read_queries
 from deploy.command.application import run
 from tests.integration.sink_bench import SinkBench, add_project, event, execute, query
 
@@ -62,6 +63,20 @@ def test_every_day_is_listed_with_its_state_and_size(command: Run) -> None:
     assert len(listed) == 2 * (16 + len(OLD))
     old = [row for row in listed if row["day"] in OLD and row["table"] == "traceflow_events"]
     assert [(row["day"], row["state"], row["size_bytes"] > 8192) for row in old] == [(d, "attached", True) for d in OLD]
+
+
+def test_status_counts_the_locks_that_a_question_without_a_time_takes(database: str) -> None:
+    ((told, a_connection, connections),) = query(
+        database, read_queries("deploy.command", "status.sql")["locks"].decode()
+    )
+    with psycopg.connect(database) as asking:
+        asking.execute("SELECT count(*) FROM traceflow_events WHERE session_id = 's1'")
+        ((of_days,),) = asking.execute(
+            "SELECT count(*) FROM pg_locks JOIN pg_class AS locked ON locked.oid = relation"
+            " WHERE pid = pg_backend_pid() AND locked.relnamespace = 'traceflow_parts'::regnamespace"
+        )
+    assert told == of_days
+    assert told < a_connection * connections
 
 
 def test_missing_days_are_made_once(command: Run) -> None:

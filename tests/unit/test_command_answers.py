@@ -14,6 +14,7 @@ from deploy.command.answer import plain, print_json, print_table
 from deploy.command.failure import CommandFailure
 from deploy.command.project_settings import validated
 from deploy.command.query import as_objects, unique
+from deploy.command.status import Locks
 from schemas.messages import DeadLetter
 
 
@@ -253,3 +254,12 @@ def test_a_value_is_text_where_it_is_text() -> None:
     assert parked.whole(letter(b"\x1f\x8b\x00"), {})["value"] == "\\x1f8b00"
     assert parked.whole(letter("ü".encode() * 3_000), {})["value"] == "ü" * 2_000
     assert parked.whole(letter(b"x" + "ü".encode() * 3_000), {})["value"] == "x" + "ü" * 1_999
+
+
+def test_a_server_whose_locks_do_not_do_for_its_days_is_told_with_the_figure_that_would() -> None:
+    a_year = Locks(a_question=2_400, a_connection=64, connections=100)
+    said = a_year.ailment() or ""
+    assert "takes 2400 locks, and there are 6400: set max_locks_per_transaction to at least 96 (now 64)" in said
+    assert replace(a_year, a_connection=96).ailment() is None
+    assert replace(a_year, a_connection=95).ailment() is not None
+    assert replace(a_year, a_question=100).ailment() is None
