@@ -1,4 +1,4 @@
--- Bounds on what one wrong clock may do.
+-- Bounds: on what a wrong clock may do to what is kept, on the types that hours are counted by, on what erasing costs.
 
 -- Retention counts back from a day that follows the clock only as fast as days pass. A clock that leaps (a server that
 -- starts with a wrong one, a time source that is wrong) would else let all that is stored expire within an hour. Seven
