@@ -234,8 +234,9 @@ class _Run:
             "project_key": key,
         }
         self._say(f"everything accepts work after {time.monotonic() - started:.1f} s")
-        self._write_state()
         self._announce(self._state)
+        # last: who waits for the file finds all that was said
+        self._write_state()
         await self._supervisor.until_failure()
 
     def _prepare_database(self) -> tuple[str, str]:
